@@ -1,0 +1,95 @@
+"""The three kinds of arrays a kernel gate can meet, and how it tells them apart.
+
+NumPy arrays go to the Numba twins, CuPy arrays to the CUDA twins, and a ``ShapeArray`` (shape and dtype, no values)
+goes nowhere: the gate allocates its output and returns. Dispatch is by the type of the first array, nothing else.
+"""
+
+import importlib
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from minicnn.errors import DeviceError
+from minicnn.kernels.shape_array import ShapeArray
+
+# NumPy, CuPy or ShapeArray: CuPy's type cannot be named without importing CuPy.
+Array = Any
+
+FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def is_abstract(x: Array) -> bool:
+    """Whether ``x`` is a shape without values."""
+    return type(x) is ShapeArray
+
+
+def is_cupy(x: Array) -> bool:
+    """Whether ``x`` is a CuPy array, told without importing CuPy."""
+    return type(x).__module__.partition(".")[0] == "cupy"
+
+
+def is_array(x: object) -> bool:
+    """Whether ``x`` is one of the three kinds of array."""
+    return isinstance(x, (np.ndarray, ShapeArray)) or is_cupy(x)
+
+
+def cupy() -> ModuleType:
+    """CuPy itself; the only place that imports it."""
+    try:
+        return importlib.import_module("cupy")
+    except ImportError as error:
+        raise DeviceError(
+            "the GPU needs CuPy, which is not installed; fix: pip install 'minicnn[cuda13]' (or 'minicnn[cuda12]')"
+        ) from error
+
+
+def array_module(x: Array) -> Any:
+    """``cupy`` for CuPy arrays, ``numpy`` for the other two (``ShapeArray`` answers NumPy's protocols)."""
+    return cupy() if is_cupy(x) else np
+
+
+def device_of(x: Array) -> str:
+    """``"cpu"``, ``"cuda:<index>"`` or ``"abstract"``."""
+    if is_abstract(x):
+        return "abstract"
+    return f"cuda:{x.device.id}" if is_cupy(x) else "cpu"
+
+
+def allocate(x: Array, shape: tuple[int, ...], dtype: Any = None, fill: float | None = None) -> Array:
+    """A new array of the kind and device of ``x`` (and its dtype unless given), uninitialised unless ``fill`` is."""
+    dtype = x.dtype if dtype is None else np.dtype(dtype)
+    if is_abstract(x):
+        return ShapeArray(shape, dtype)
+    xp = array_module(x)
+    if fill is None:
+        return xp.empty(shape, dtype)
+    return xp.zeros(shape, dtype) if fill == 0 else xp.full(shape, fill, dtype)
+
+
+def contiguous(x: Array) -> Array:
+    """``x`` itself when C-contiguous, else a contiguous copy."""
+    if is_abstract(x) or x.flags.c_contiguous:
+        return x
+    return array_module(x).ascontiguousarray(x)
+
+
+@cache
+def _twin_module(name: str) -> ModuleType:
+    return importlib.import_module(name)
+
+
+def twin(package: str, x: Array) -> Any:
+    """The module with the twins of kernel family ``package`` for the kind of ``x``: its ``cpu`` or its ``cuda``.
+
+    Imported on first dispatch, so ``import minicnn`` loads neither Numba nor CuPy.
+    """
+    if type(x) is np.ndarray:
+        return _twin_module(package + ".cpu")
+    if is_cupy(x):
+        try:
+            return _twin_module(package + ".cuda")
+        except ModuleNotFoundError as error:
+            raise DeviceError(f"{package} has no CUDA kernels yet; fix: move the tensors with .to('cpu')") from error
+    raise TypeError(f"{package}: no kernels for arrays of type {type(x).__name__}")

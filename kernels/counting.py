@@ -1,0 +1,26 @@
+"""Multiply-adds, counted where they happen: a gate reports them, whoever listens adds them up."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+Listener = Callable[[str, int], None]
+
+_listener: ContextVar[Listener | None] = ContextVar("minicnn_mac_listener", default=None)
+
+
+def count_macs(op: str, macs: int) -> None:
+    """Report that ``op`` is about to do ``macs`` multiply-adds (a MAC is one multiplication and one addition)."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(op, macs)
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Send every reported count inside the block to ``listener(op, macs)``; also from functional calls."""
+    token = _listener.set(listener)
+    try:
+        yield
+    finally:
+        _listener.reset(token)

@@ -1,0 +1,148 @@
+"""How every CPU kernel is compiled: one decorator, ``@kernel``, and the few facts about Numba that it hides.
+
+* Compiled code is cached on disk in a folder named by a hash of the kernel's whole source file, so an edited helper
+  in the same file recompiles its callers (Numba alone would return stale code). Callees must live in the same file.
+* Numba's cache key ignores ``parallel``, ``fastmath`` and bounds checking; the folder name and the function's
+  qualified name carry them.
+* A damaged cache entry is compiled again, and a cache that cannot be written costs time, not an error.
+* Numba's portable ``workqueue`` threads abort the process when two Python threads enter them at once, so parallel
+  kernels take one lock. ``workqueue`` is chosen because GNU OpenMP hangs forked children and, spinning between
+  kernels, slows BLAS several times. Serial kernels release the GIL and take no lock.
+"""
+
+import functools
+import hashlib
+import os
+import sys
+import threading
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numba
+import numpy as np
+import platformdirs
+from numba.core import caching
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# Sums may be reordered (vectorised) and products fused, but NaN and inf keep their meaning.
+FASTMATH = {"reassoc", "contract", "nsz"}
+
+_njit: Any = numba.njit
+_config: Any = numba.config
+
+if "NUMBA_THREADING_LAYER" not in os.environ:
+    _config.THREADING_LAYER = "workqueue"
+
+_parallel_region = threading.RLock()
+
+
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: ``$MINICNN_CACHE_DIR``, else the user's cache folder."""
+    root = os.environ.get("MINICNN_CACHE_DIR") or platformdirs.user_cache_dir("minicnn", appauthor=False)
+    return Path(root) / "kernels"
+
+
+@functools.cache
+def _source_hash(path: str) -> str:
+    facts = f"numba {numba.__version__} numpy {np.__version__} boundscheck {_config.BOUNDSCHECK}"
+    return hashlib.sha256(Path(path).read_bytes() + facts.encode()).hexdigest()[:16]
+
+
+@functools.cache
+def _say_once(message: str) -> None:
+    sys.stderr.write(f"minicnn: {message}\n")
+    sys.stderr.flush()
+
+
+class _SourceHashLocator(caching._CacheLocator):
+    """Cache location and freshness decided by the content of the source file, not its path or time stamp."""
+
+    def __init__(self, py_func: Any, py_file: str) -> None:
+        self._py_file = py_file
+        source = Path(py_file)
+        self._path = cache_folder() / f"{source.parent.name}-{source.stem}-{_source_hash(py_file)}"
+
+    def get_cache_path(self) -> str:
+        return str(self._path)
+
+    def get_source_stamp(self) -> str:
+        return _source_hash(self._py_file)
+
+    def get_disambiguator(self) -> str:
+        return _source_hash(self._py_file)
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> "_SourceHashLocator":
+        return cls(py_func, py_file)
+
+
+class _CacheImpl(caching.CompileResultCacheImpl):
+    _locator_classes = [_SourceHashLocator]  # noqa: RUF012
+
+
+class _KernelCache(caching.FunctionCache):
+    """Numba's on-disk cache that survives damaged entries and unwritable folders."""
+
+    _impl_class = _CacheImpl
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        try:
+            found = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        except Exception as error:  # a truncated or altered pickle can raise anything
+            _say_once(f"rebuilding damaged kernel cache in {self.cache_path} ({type(error).__name__})")
+            self._discard()
+            found = None
+        if found is None:
+            _say_once(f"compiling kernels on first use; kept in {cache_folder()} for the next start")
+        return found
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        try:
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
+        except OSError as error:
+            _say_once(f"cannot keep compiled kernels in {self.cache_path} ({error}); set MINICNN_CACHE_DIR to mend it")
+
+    def _discard(self) -> None:
+        for path in Path(self.cache_path).glob(self._impl.filename_base + ".*"):
+            path.unlink(missing_ok=True)
+
+
+def kernel(*, parallel: bool = True, fastmath: bool = True) -> Callable[[F], F]:
+    """Compile a function over arrays on first call, for the dtypes it is called with.
+
+    ``parallel`` kernels may use ``numba.prange``; each iteration must own its output slice (no reductions over the
+    ``prange`` variable), so results do not depend on the number of threads.
+    """
+
+    def decorate(function: F) -> F:
+        variant = ("_parallel" if parallel else "_serial") + ("" if fastmath else "_strict")
+        named = types.FunctionType(function.__code__, function.__globals__, function.__name__ + variant)
+        named.__defaults__, named.__module__ = function.__defaults__, function.__module__
+        named.__qualname__ = function.__qualname__ + variant
+        options = {"fastmath": FASTMATH if fastmath else False, "error_model": "numpy", "nogil": True}
+        compiled = _njit(parallel=parallel, **options)(named)
+        if _config.DISABLE_JIT:
+            return function
+        compiled._cache = _KernelCache(named)  # type: ignore[no-untyped-call]
+        return _locked(compiled, function) if parallel else compiled
+
+    return decorate
+
+
+def _locked(compiled: Any, function: F) -> F:
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        with _parallel_region:
+            return compiled(*args)
+
+    call.compiled = compiled  # type: ignore[attr-defined]
+    return call  # type: ignore[return-value]
+
+
+def helper(function: F) -> F:
+    """A function inlined into the kernels of the same file."""
+    options = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True}
+    return _njit(inline="never", **options)(function)  # type: ignore[no-any-return]

@@ -1,0 +1,40 @@
+"""minicnn: a deep-learning engine for convolutional networks that can be read."""
+
+import importlib
+from typing import Any
+
+from minicnn import ops
+from minicnn.context import abstract, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from minicnn.gradcheck import gradcheck
+from minicnn.kernels.shape_array import ShapeArray
+from minicnn.record import record, unwrap
+from minicnn.tensor import Tensor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "ShapeArray",
+    "Tensor",
+    "abstract",
+    "enable_grad",
+    "gradcheck",
+    "is_grad_enabled",
+    "no_grad",
+    "ops",
+    "record",
+    "set_grad_enabled",
+    "unwrap",
+]
+
+_SUBPACKAGES = ("cli", "data", "models", "nn", "optim", "train")
+
+
+def __getattr__(name: str) -> Any:
+    """Subpackages load on first use, so that ``import minicnn`` stays light."""
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"minicnn.{name}")
+    raise AttributeError(f"module 'minicnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_SUBPACKAGES])

@@ -1,0 +1,84 @@
+"""What holds for the running thread: gradient mode, abstract mode and the stack of running layers.
+
+All three are ``ContextVar`` s: a new thread starts with the defaults, and no mode leaks out of its ``with`` block.
+"""
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any
+
+_grad_enabled: ContextVar[bool] = ContextVar("minicnn_grad_enabled", default=True)
+_abstract: ContextVar[bool] = ContextVar("minicnn_abstract", default=False)
+_layers: ContextVar[tuple[Any, ...]] = ContextVar("minicnn_layers", default=())
+
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded for the backward pass."""
+    return _grad_enabled.get()
+
+
+@contextmanager
+def set_grad_enabled(enabled: bool) -> Iterator[None]:
+    """Record (or do not record) operations inside the block."""
+    token = _grad_enabled.set(enabled)
+    try:
+        yield
+    finally:
+        _grad_enabled.reset(token)
+
+
+def no_grad() -> Any:
+    """Context manager: operations inside the block are not recorded, results never require gradients."""
+    return set_grad_enabled(False)
+
+
+def enable_grad() -> Any:
+    """Context manager: operations are recorded again inside a ``no_grad`` block."""
+    return set_grad_enabled(True)
+
+
+def is_abstract_mode() -> bool:
+    """Whether new tensors are shapes without values."""
+    return _abstract.get()
+
+
+@contextmanager
+def abstract() -> Iterator[None]:
+    """Context manager: new tensors are ``ShapeArray`` s, so a model is built and run by its shapes alone.
+
+    Nothing is computed and no weight is drawn: EfficientNet-sized models take milliseconds.
+    """
+    token = _abstract.set(True)
+    try:
+        yield
+    finally:
+        _abstract.reset(token)
+
+
+@contextmanager
+def running_layer(layer: Any) -> Iterator[None]:
+    """Mark ``layer`` (a module) as running; errors raised meanwhile name its path."""
+    token = _layers.set((*_layers.get(), layer))
+    try:
+        yield
+    finally:
+        _layers.reset(token)
+
+
+def running_layers() -> tuple[Any, ...]:
+    """The modules whose ``forward`` is running, outermost first."""
+    return _layers.get()
+
+
+def layer_path(layers: tuple[Any, ...] | None = None) -> str:
+    """The dotted path of the innermost layer seen from the outermost one, e.g. ``layer3.0.conv2``.
+
+    A module may call a grandchild directly, so each step searches all descendants of its caller.
+    """
+    stack = _layers.get() if layers is None else layers
+    path: list[str] = []
+    for caller, callee in itertools.pairwise(stack):
+        path.append(next((name for name, module in caller.named_modules() if module is callee), "?"))
+    return ".".join(path)

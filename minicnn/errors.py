@@ -1,0 +1,47 @@
+"""The errors minicnn raises on purpose.
+
+Every message says what was wrong (operation, argument, actual value), what was expected and how to mend it.
+Inside a model the message starts with the path of the layer, e.g. ``layer3.0.conv2: conv2d: ...``.
+"""
+
+from minicnn.context import layer_path
+
+
+class MinicnnError(Exception):
+    """Base of all deliberate errors; puts the path of the running layer in front of the message."""
+
+    def __init__(self, message: str) -> None:
+        self.layer = layer_path()
+        super().__init__(f"{self.layer}: {message}" if self.layer else message)
+
+
+class ShapeError(MinicnnError, ValueError):
+    """A shape or geometry that the operation cannot take."""
+
+
+class DTypeError(MinicnnError, TypeError):
+    """An array of the wrong dtype, or of mixed dtypes."""
+
+
+class DeviceError(MinicnnError, RuntimeError):
+    """Arrays on different devices, or a device that this machine does not have."""
+
+
+class GradientError(MinicnnError, RuntimeError):
+    """A backward pass that cannot be done, or a vjp that breaks its contract."""
+
+
+class ArgumentError(MinicnnError, ValueError):
+    """An option whose value is out of range or not supported."""
+
+
+class IndexRangeError(MinicnnError, IndexError):
+    """An index or a label outside the valid range."""
+
+
+class DataError(MinicnnError, ValueError):
+    """A dataset, image or folder that cannot be read as asked."""
+
+
+class CheckpointError(MinicnnError, ValueError):
+    """A checkpoint that is truncated, altered, or of another model."""

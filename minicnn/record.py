@@ -1,0 +1,102 @@
+"""How an operation is written: ``unwrap`` the tensors, compute, and ``record`` the result with its vjp.
+
+    def scale(x, factor):
+        (xa,) = unwrap("scale", x=x)
+        return record("scale", xa * factor, (x,), lambda gy, needs: (gy * factor,))
+
+``record`` is the public way to add an operation (``docs/add_an_op.md``).
+"""
+
+from typing import Any
+
+import numpy as np
+
+from minicnn.context import is_grad_enabled, running_layers
+from minicnn.errors import DeviceError, DTypeError
+from minicnn.kernels.arrays import FLOAT_DTYPES, Array, contiguous, device_of, is_array
+from minicnn.tape import Node, Vjp
+from minicnn.tensor import Tensor, as_array
+
+
+def as_tensor(x: Any) -> Tensor:
+    """``x`` itself when it is a tensor, else a new tensor over it."""
+    return x if isinstance(x, Tensor) else Tensor(x)
+
+
+def unwrap(op: str, **arguments: Any) -> tuple[Any, ...]:
+    """The contiguous raw arrays of an operation's float arguments, in order; None stays None.
+
+    **Raises** DTypeError unless all are float32 or all are float64; DeviceError unless all are on one device.
+    """
+    arrays = tuple(None if x is None else contiguous(as_array(x)) for x in arguments.values())
+    given = [(name, array) for name, array in zip(arguments, arrays, strict=True) if array is not None]
+    first_name, first = given[0]
+    for name, array in given:
+        check_float(op, name, array)
+        if array.dtype != first.dtype:
+            raise DTypeError(
+                f"{op}: {name} has dtype {array.dtype}, but {first_name} has {first.dtype}; floats are never mixed "
+                f"silently; fix: {name}.astype('{first.dtype}')"
+            )
+        check_device(op, (first_name, first), (name, array))
+    return arrays
+
+
+def check_float(op: str, name: str, array: Array) -> None:
+    """**Raises** DTypeError unless ``array`` is float32 or float64."""
+    if array.dtype not in FLOAT_DTYPES:
+        hint = "; images are usually divided by 255 too" if array.dtype == np.uint8 else ""
+        raise DTypeError(
+            f"{op}: {name} has dtype {array.dtype}, expected float32 or float64; fix: {name}.astype('float32'){hint}"
+        )
+
+
+def check_device(op: str, first: tuple[str, Array], other: tuple[str, Array]) -> None:
+    """**Raises** DeviceError when the two arrays lie on different devices (shapes without values go with any)."""
+    here, there = device_of(first[1]), device_of(other[1])
+    if here != there and "abstract" not in (here, there):
+        raise DeviceError(f"{op}: {other[0]} is on {there}, but {first[0]} is on {here}; fix: {other[0]}.to('{here}')")
+
+
+def record(name: str, y: Array, inputs: tuple[Any, ...], vjp: Vjp) -> Tensor:
+    """Wrap the array ``y`` that an operation computed from ``inputs``, remembering how to go back.
+
+    ``vjp(gy, needs)`` receives the gradient of ``y`` and a bool an input; it returns a sequence with one gradient an
+    input, of that input's shape and dtype, or None where ``needs`` is False. It must close over arrays, numbers and
+    geometry, never over a Tensor: that would be a reference cycle holding activation memory. An array it returns
+    must be fresh, a view, ``gy`` itself, or one it closes over. ``inputs`` that are not tensors (None, arrays,
+    numbers) get no gradient.
+    """
+    return _record(name, (y,), inputs, vjp)[0]
+
+
+def record_several(name: str, y: tuple[Array, ...], inputs: tuple[Any, ...], vjp: Vjp) -> tuple[Tensor, ...]:
+    """``record`` for an operation with several outputs: ``gy`` is a tuple, None where no gradient flowed back."""
+    if len(y) == 1:  # the tape hands a single gradient over bare
+        return _record(name, y, inputs, lambda gy, needs: vjp((gy,), needs))
+    return _record(name, y, inputs, vjp)
+
+
+def _record(name: str, y: tuple[Array, ...], inputs: tuple[Any, ...], vjp: Vjp) -> tuple[Tensor, ...]:
+    outputs = tuple(Tensor.wrap(a if is_array(a) else np.asarray(a)) for a in y)
+    tensors = tuple(x if isinstance(x, Tensor) else None for x in inputs)
+    edges = tuple(None if x is None else x.edge for x in tensors)
+    if is_grad_enabled() and any(edge is not None for edge in edges):
+        facts = tuple(None if x is None else (x.shape, x.dtype) for x in tensors)
+        node = Node(name, len(outputs), edges, facts, vjp)
+        node.layers = running_layers()
+        node.versions = _saved_versions(tensors, vjp)
+        for index, output in enumerate(outputs):
+            if output.dtype.kind == "f":
+                output.node, output.output, output.requires_grad = node, index, True
+    return outputs
+
+
+def _saved_versions(tensors: tuple[Tensor | None, ...], vjp: Vjp) -> tuple[tuple[Any, int, str], ...]:
+    """Which inputs' arrays the vjp closes over, with the write count they had."""
+    saved = {id(cell.cell_contents) for cell in getattr(vjp, "__closure__", None) or ()}
+    return tuple(
+        (x.version, x.version[0], f"{getattr(x, 'name', '') or f'input {position}'} of shape {x.shape}")
+        for position, x in enumerate(tensors)
+        if x is not None and id(x.data) in saved
+    )

@@ -1,0 +1,188 @@
+"""The tape: what was computed from what, and the walk back through it.
+
+Each recorded operation is a ``Node`` with a sequence number, edges to the nodes (or leaf tensors) its inputs came
+from, and a ``vjp``: the function from the gradient of its outputs to the gradients of its inputs
+(vector-Jacobian product). ``backward`` visits the nodes reachable from a result, newest first. A node is always newer
+than its inputs, so when a node is reached all gradients flowing into it have arrived: no recursion, no global list.
+
+This module knows raw arrays only and imports nothing of the engine; a leaf is anything that has
+``accumulate_grad(array)``.
+"""
+
+import heapq
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+Array = Any
+Vjp = Callable[[Any, tuple[bool, ...]], Sequence[Array | None]]
+Hook = Callable[[Array], Array | None]
+
+_sequence = itertools.count()
+
+
+class Leaf(Protocol):
+    """Where the walk ends: a tensor the user made, which keeps its gradient."""
+
+    def accumulate_grad(self, grad: Array, owned: bool) -> None:
+        """Add ``grad`` to the leaf's gradient; ``owned`` says the array belongs to nobody else."""
+
+
+class Node:
+    """One recorded operation."""
+
+    __slots__ = ("edges", "hooks", "inputs", "layers", "name", "outputs", "sequence", "versions", "vjp")
+
+    def __init__(self, name: str, outputs: int, edges: tuple["Edge", ...], inputs: tuple[Any, ...], vjp: Vjp) -> None:
+        self.sequence = next(_sequence)
+        self.name = name
+        self.outputs = outputs  # how many arrays the operation returned
+        self.edges = edges  # one an input: (node, which of its outputs), a leaf, or None where no gradient is wanted
+        self.inputs = inputs  # (shape, dtype) of each input: what its gradient must have
+        self.vjp: Vjp | None = vjp  # dropped once run
+        self.hooks: list[tuple[int, Hook]] | None = None  # (which output, function of its gradient)
+        self.versions: tuple[tuple[Any, int, str], ...] = ()  # saved inputs: (version cell, its value, description)
+        self.layers: tuple[Any, ...] = ()  # the modules that were running, outermost first
+
+
+Edge = tuple[Node, int] | Leaf | None
+
+
+class TapeError(RuntimeError):
+    """A walk that cannot be done at ``node``; the engine re-raises it as ``GradientError`` with the layer's path."""
+
+    def __init__(self, node: Node, problem: str) -> None:
+        super().__init__(f"{node.name}: {problem}")
+        self.node = node
+
+
+def _as_array(value: Any) -> Array:
+    """NumPy turns 0-d results into scalars; the tape carries arrays."""
+    return np.asarray(value) if isinstance(value, np.generic) else value
+
+
+class _Sum:
+    """The gradients that have arrived at one place: kept by reference, then added without copying more than once."""
+
+    __slots__ = ("array", "owned")
+
+    def __init__(self, array: Array, owned: bool) -> None:
+        self.array, self.owned = array, owned
+
+    def add(self, array: Array) -> None:
+        if self.owned:
+            self.array += array
+        else:
+            self.array, self.owned = _as_array(self.array + array), True
+
+
+class _Arrivals:
+    """Gradients waiting at the nodes not yet visited (newest first) and at the leaves."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[int, Node]] = []
+        self._nodes: dict[Node, list[_Sum | None]] = {}
+        self._leaves: dict[int, tuple[Leaf, _Sum]] = {}
+
+    def add(self, edge: "Edge", array: Array, owned: bool) -> None:
+        if isinstance(edge, tuple):
+            node, output = edge
+            if node not in self._nodes:
+                self._nodes[node] = [None] * node.outputs
+                heapq.heappush(self._heap, (-node.sequence, node))
+            sums = self._nodes[node]
+            arrived = sums[output]
+            if arrived is None:
+                sums[output] = _Sum(array, owned)
+            else:
+                arrived.add(array)
+        elif edge is not None:
+            if id(edge) in self._leaves:
+                self._leaves[id(edge)][1].add(array)
+            else:
+                self._leaves[id(edge)] = (edge, _Sum(array, owned))
+
+    def pop_newest(self) -> tuple[Node, list[Array | None]] | None:
+        if not self._heap:
+            return None
+        node = heapq.heappop(self._heap)[1]
+        return node, [None if total is None else total.array for total in self._nodes.pop(node)]
+
+    def deliver(self) -> None:
+        for leaf, total in self._leaves.values():
+            leaf.accumulate_grad(total.array, total.owned)
+
+
+def backward(edge: "Edge", seed: Array, retain_graph: bool = False) -> None:
+    """Walk back from ``edge`` with upstream gradient ``seed`` and add to every leaf its gradient.
+
+    Leaves receive their gradients at the end, all or (when a vjp raises) none. Unless ``retain_graph``, each node
+    forgets its vjp, and so the arrays it saved, as soon as it has run: memory falls during the walk.
+    """
+    arrivals = _Arrivals()
+    arrivals.add(edge, seed, owned=False)
+    while (arrived := arrivals.pop_newest()) is not None:
+        node, grads = arrived
+        _run_hooks(node, grads)
+        for parent, grad, owned in _pull_back(node, grads, retain_graph):
+            arrivals.add(parent, grad, owned)
+    arrivals.deliver()
+
+
+def _run_hooks(node: Node, grads: list[Array | None]) -> None:
+    for output, hook in node.hooks or ():
+        if grads[output] is not None:
+            replaced = hook(grads[output])
+            grads[output] = grads[output] if replaced is None else replaced
+
+
+def _pull_back(node: Node, grads: list[Array | None], retain_graph: bool) -> list[tuple["Edge", Array, bool]]:
+    """Run one vjp; returns (where it goes, gradient, whether the array is nobody else's) for each wanted input."""
+    vjp, edges = node.vjp, node.edges
+    if vjp is None:
+        raise TapeError(
+            node,
+            "backward ran through this operation before and freed what it had saved; "
+            "fix: call backward(retain_graph=True) the first time, or compute the result again",
+        )
+    for cell, value, description in node.versions:
+        if cell[0] != value:
+            raise TapeError(
+                node,
+                f"{description} was written after the forward pass that saved it "
+                f"(version {cell[0]}, expected {value}); fix: run backward before the optimiser step or the write",
+            )
+    needs = tuple(edge is not None for edge in edges)
+    gy = grads[0] if node.outputs == 1 else tuple(grads)
+    results = tuple(vjp(gy, needs))
+    if len(results) != len(edges):
+        raise TapeError(node, f"its vjp returned {len(results)} gradients for {len(edges)} inputs")
+    saved = {id(cell.cell_contents) for cell in getattr(vjp, "__closure__", None) or ()}
+    shared = saved.union(id(grad) for grad in grads)
+    pulled: list[tuple[Edge, Array, bool]] = []
+    for position, (edge, grad) in enumerate(zip(edges, results, strict=True)):
+        if edge is None:
+            continue
+        if grad is None:
+            raise TapeError(node, f"its vjp returned None for input {position}, whose gradient is wanted")
+        grad = _as_array(grad)
+        _check_grad(node, position, grad)
+        # Views, the upstream gradient itself and saved arrays may be read by others: they are never added into.
+        owned = id(grad) not in shared and getattr(grad, "base", None) is None
+        shared.add(id(grad))
+        pulled.append((edge, grad, owned))
+    if not retain_graph:
+        node.vjp, node.edges, node.versions = None, (), ()
+    return pulled
+
+
+def _check_grad(node: Node, position: int, grad: Array) -> None:
+    shape, dtype = node.inputs[position]
+    if grad.shape != shape or grad.dtype != dtype:
+        raise TapeError(
+            node,
+            f"its vjp returned a gradient of shape {grad.shape} and dtype {grad.dtype} "
+            f"for input {position}, expected {shape} and {dtype}",
+        )
