@@ -1,0 +1,56 @@
+"""Evaluation: loss, accuracy and confusion matrix of a model on a dataset."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from minicnn import ops
+from minicnn.context import no_grad
+from minicnn.data import DataLoader, Dataset
+from minicnn.tensor import Tensor
+
+
+class Evaluation(NamedTuple):
+    """``confusion[t, p]`` counts the samples of class t that were taken for class p; ``loss`` is the mean."""
+
+    loss: float
+    confusion: NDArray[np.int64]
+
+    @property
+    def correct(self) -> int:
+        return int(self.confusion.trace())
+
+    @property
+    def count(self) -> int:
+        return int(self.confusion.sum())
+
+    @property
+    def accuracy(self) -> float:
+        return self.correct / self.count
+
+
+def evaluate(model: Any, dataset: Dataset, batch_size: int = 256, device: str = "cpu") -> Evaluation:
+    """Run ``model`` in eval mode over the whole dataset; its mode is restored afterwards."""
+    classes = len(dataset.classes)
+    confusion = np.zeros((classes, classes), np.int64)
+    total = 0.0
+    was_training = model.training
+    model.eval()
+    try:
+        with no_grad():
+            for images, labels in DataLoader(dataset, batch_size):
+                logits = model(Tensor(images, device=device))
+                total += ops.cross_entropy(logits, Tensor(labels, device=device), reduction="sum").item()
+                np.add.at(confusion, (labels, logits.numpy().argmax(axis=1)), 1)
+    finally:
+        model.train(was_training)
+    return Evaluation(total / len(dataset), confusion)
+
+
+def probabilities(model: Any, images: NDArray[np.float32], device: str = "cpu") -> NDArray[np.float32]:
+    """Class probabilities (N, classes) of normalised images (N, C, H, W), in eval mode."""
+    model.eval()
+    with no_grad():
+        result: NDArray[np.float32] = ops.softmax(model(Tensor(images, device=device)), dim=1).numpy()
+    return result
