@@ -1,0 +1,21 @@
+"""Datasets, batches and augmentation: ``load(name, split)``, `DataLoader`, ``minicnn.data.augment``."""
+
+from minicnn.data.dataset import ArrayDataset, Dataset, Subset
+from minicnn.data.digits import digits
+from minicnn.data.loader import BatchIterator, DataLoader, LoaderState
+from minicnn.data.registry import load, names
+from minicnn.data.shapes import ShapesDataset, shapes
+
+__all__ = [
+    "ArrayDataset",
+    "BatchIterator",
+    "DataLoader",
+    "Dataset",
+    "LoaderState",
+    "ShapesDataset",
+    "Subset",
+    "digits",
+    "load",
+    "names",
+    "shapes",
+]

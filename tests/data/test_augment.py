@@ -1,0 +1,148 @@
+"""Each transform against a loop over pixels, and reproducibility sample by sample."""
+
+from typing import Literal
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from minicnn.data import augment as A
+from minicnn.data.resize import sample_bilinear
+from minicnn.errors import DataError
+
+TRANSFORMS = [
+    A.Affine(15, 0.1, (0.8, 1.2), 15, fill=-0.5),
+    A.Elastic(0.05, 3, fill=-0.5),
+    A.RandomCrop(2, fill=-0.5),
+    A.RandomFlip(),
+    A.Cutout(3, p=0.7, fill=9.0),
+    A.Noise(0.3),
+    A.Compose(A.RandomCrop(1), A.RandomFlip(), A.Noise(0.1)),
+    A.digits_augment(),
+]
+
+
+def images_of(n: int, c: int = 2, h: int = 9, w: int = 7, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(n, c, h, w)).astype(np.float32)
+
+
+@pytest.mark.parametrize("transform", TRANSFORMS, ids=repr)
+def test_result_depends_on_the_sample_alone(transform: A.Transform) -> None:
+    images = images_of(8)
+    before = images.copy()
+    index = np.array([5, 0, 17, 3, 2, 99, 41, 8])
+    together = transform(images, A.generators(1, 4, index))
+    assert together.shape == images.shape and together.dtype == np.float32
+    np.testing.assert_array_equal(images, before)  # the input is untouched
+    apart = [transform(images[i : i + 1], A.generators(1, 4, index[i : i + 1]))[0] for i in range(8)]
+    np.testing.assert_array_equal(together, np.stack(apart))
+    assert not np.array_equal(together, images)
+    for seed, epoch in ((2, 4), (1, 5)):
+        assert not np.array_equal(together, transform(images, A.generators(seed, epoch, index)))
+    assert transform(images[:0], []).shape == (0, 2, 9, 7)
+
+
+def test_generators_of_seed_epoch_and_index_differ() -> None:
+    first = [A.generators(s, e, [i])[0].random() for s in range(3) for e in range(3) for i in range(3)]
+    assert len(set(first)) == 27
+
+
+@settings(max_examples=40)
+@given(st.integers(1, 6), st.integers(1, 6), st.integers(1, 3), st.integers(0, 2**32), st.sampled_from(["border", 2.5]))
+def test_sample_bilinear_equals_a_loop(h: int, w: int, c: int, seed: int, fill: float | Literal["border"]) -> None:
+    rng = np.random.default_rng(seed)
+    images = rng.normal(size=(2, c, h, w)).astype(np.float32)
+    y, x = rng.uniform(-2, h + 1, (2, 3, 4)), rng.uniform(-2, w + 1, (2, 3, 4))
+    y[0, 0], x[0, 0] = h - 1, np.round(x[0, 0])  # pixel centres
+    expected = np.zeros((2, c, 3, 4))
+    for n, i, j in np.ndindex(2, 3, 4):
+        for p in range(-3, h + 3):
+            for q in range(-3, w + 3):
+                weight = max(0.0, 1 - abs(float(y[n, i, j]) - p)) * max(0.0, 1 - abs(float(x[n, i, j]) - q))
+                inside = 0 <= p < h and 0 <= q < w
+                value = images[n, :, min(max(p, 0), h - 1), min(max(q, 0), w - 1)]
+                expected[n, :, i, j] += weight * (value if inside or fill == "border" else fill)
+    np.testing.assert_allclose(sample_bilinear(images, y, x, fill), expected, atol=1e-5)
+
+
+def moved(transform: A.Affine, image: np.ndarray, draws: list[float]) -> np.ndarray:
+    """Apply an Affine whose six numbers are given instead of drawn."""
+
+    class Fixed(np.random.Generator):
+        def random(self, *_: object) -> np.ndarray:  # type: ignore[override]
+            return np.array(draws)
+
+    return transform(image, [Fixed(np.random.PCG64(0))])
+
+
+def test_affine_turns_shifts_and_scales_the_right_way() -> None:
+    image = images_of(1, h=7, w=7)
+    middle = [0.5] * 6
+    np.testing.assert_array_equal(moved(A.Affine(90, 0.3, shear=5), image, middle), image)
+    quarter = moved(A.Affine(degrees=90), image, [1.0, 0.5, 0.5, 0.5, 0.5, 0.5])
+    np.testing.assert_allclose(
+        quarter, np.rot90(image, -1, (2, 3)), atol=1e-5
+    )  # clockwise on the screen: y points down
+    right_2_up_1 = moved(A.Affine(translate=2 / 7, fill=-3), image, [0.5, 0.5, 0.5, 0.5, 1.0, 0.25])
+    expected = np.full_like(image, -3)
+    expected[:, :, :-1, 2:] = image[:, :, 1:, :-2]
+    np.testing.assert_allclose(right_2_up_1, expected, atol=1e-5)
+    twice = moved(A.Affine(scale=(0.5, 2.0)), image, [0.5, 1.0, 0.5, 0.5, 0.5, 0.5])
+    np.testing.assert_allclose(twice[:, :, 1::2, 1::2], image[:, :, 2:5, 2:5], atol=1e-5)  # centre 3 stays
+    slanted = moved(A.Affine(shear=45, fill=0), image, [0.5, 0.5, 1.0, 0.5, 0.5, 0.5])
+    np.testing.assert_allclose(slanted[:, :, 4, 1:], image[:, :, 4, :-1], atol=1e-5)  # one row below: one pixel right
+
+
+def test_crop_and_flip_are_windows_and_mirrors() -> None:
+    images = images_of(40)
+    padded = np.pad(images, ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=5)
+    corners = set()
+    for image, frame in zip(A.RandomCrop(2, fill=5)(images, A.generators(0, 0, range(40))), padded, strict=True):
+        found = [(i, j) for i in range(5) for j in range(5) if np.array_equal(image, frame[:, i : i + 9, j : j + 7])]
+        assert len(found) == 1
+        corners.add(found[0])
+    assert {i for i, _ in corners} == {j for _, j in corners} == set(range(5))
+    flips = [
+        np.array_equal(new, old[..., ::-1])
+        for new, old in zip(A.RandomFlip()(images, A.generators(0, 0, range(40))), images, strict=True)
+    ]
+    assert 8 < sum(flips) < 32
+    np.testing.assert_array_equal(A.RandomFlip(1.0)(images, A.generators(0, 0, range(40))), images[..., ::-1])
+
+
+def test_cutout_overwrites_one_square() -> None:
+    images = images_of(60)
+    cut = A.Cutout(3, p=0.5, fill=9)(images, A.generators(0, 0, range(60)))
+    sizes = []
+    for new, old in zip(cut, images, strict=True):
+        hole = (new != old).all(axis=0)
+        assert np.array_equal(new[:, ~hole], old[:, ~hole]) and (new[:, hole] == 9).all()
+        rows, columns = hole.any(1).sum(), hole.any(0).sum()
+        assert hole.sum() == rows * columns
+        sizes.append((int(rows), int(columns)))
+    assert (3, 3) in sizes and (0, 0) in sizes and max(max(size) for size in sizes) == 3
+
+
+def test_noise_has_the_stated_strength() -> None:
+    flat = np.zeros((200, 1, 16, 16), dtype=np.float32)
+    strength = A.Noise(0.5)(flat, A.generators(0, 0, range(200))).std(axis=(1, 2, 3))
+    assert 0.2 < strength.mean() < 0.3 and strength.max() < 0.6 and strength.min() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: A.Affine(degrees=-1), "degrees=-1"),
+        (lambda: A.Affine(shear=90), r"shear in \[0, 90\)"),
+        (lambda: A.Affine(scale=(0, 1)), r"scale must be \(low, high\)"),
+        (lambda: A.Elastic(grid=1), "grid at least 2, got 0.03 and 1"),
+        (lambda: A.RandomCrop(-1), "padding must be at least 0, got -1"),
+        (lambda: A.RandomFlip(1.5), "p must be a probability between 0 and 1, got 1.5"),
+        (lambda: A.Cutout(0), "size must be at least 1 pixel, got 0"),
+        (lambda: A.Noise(-0.1), "std must be at least 0, got -0.1"),
+    ],
+)
+def test_wrong_settings_are_named(make: object, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        make()  # type: ignore[operator]
