@@ -36,12 +36,14 @@ def imports_everything(wheel: Path) -> None:
 
 
 def trains() -> None:
+    import numpy as np
+
     import minicnn
     from minicnn import data, models, ops, optim
 
     minicnn.manual_seed(0)
     model = models.create("lenet5", num_classes=10)
-    images, labels = data.load("digits", "train", size=32).batch(range(64))
+    images, labels = data.load("digits", "train", size=32).batch(np.arange(64))
     optimizer = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     losses = []
     for _ in range(10):
