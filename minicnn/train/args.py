@@ -38,7 +38,14 @@ class TrainArgs:
     def __post_init__(self) -> None:
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
-        for name, low in (("epochs", 1), ("batch_size", 1), ("size", 0), ("seed", 0), ("workers", 0), ("warmup_epochs", 0)):
+        for name, low in (
+            ("epochs", 1),
+            ("batch_size", 1),
+            ("size", 0),
+            ("seed", 0),
+            ("workers", 0),
+            ("warmup_epochs", 0),
+        ):
             if getattr(self, name) < low:
                 raise ArgumentError(f"train: {name}={getattr(self, name)} is too small, expected at least {low}")
         if not self.lr > 0:
@@ -65,7 +72,9 @@ class TrainArgs:
         for name in values:
             if name not in known:
                 near = difflib.get_close_matches(name, known, 1)
-                raise ArgumentError(f"train: unknown option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+                raise ArgumentError(
+                    f"train: unknown option {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+                )
         return cls(**values)
 
     @classmethod

@@ -98,7 +98,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"checkpoint {path}: there is no such file; fix: give a run folder or a .safetensors file")
+        raise CheckpointError(
+            f"checkpoint {path}: there is no such file; fix: give a run folder or a .safetensors file"
+        )
     try:
         with safe_open(path, framework="np") as file:
             metadata = file.metadata() or {}

@@ -42,8 +42,15 @@ def draw_curves(rows: Sequence[dict[str, float]], path: Path, title: str) -> Non
     errors.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     best = max(rows, key=lambda row: row["val_accuracy"])
     errors.axvline(best["epoch"], color=VALIDATION, linewidth=0.8, linestyle=":")
-    errors.annotate(f"best: {100 * best['val_accuracy']:.2f} %", (best["epoch"], errors.get_ylim()[1]), xytext=(-4, -12),
-                    textcoords="offset points", ha="right", fontsize=8, color=VALIDATION)
+    errors.annotate(
+        f"best: {100 * best['val_accuracy']:.2f} %",
+        (best["epoch"], errors.get_ylim()[1]),
+        xytext=(-4, -12),
+        textcoords="offset points",
+        ha="right",
+        fontsize=8,
+        color=VALIDATION,
+    )
     losses.legend(frameon=False, fontsize=9)
     rates.plot(epochs, [row["lr"] for row in rows], color="#2a6f97", linewidth=1.6)
     rates.set_title("learning rate", loc="left", fontsize=10)
@@ -67,8 +74,16 @@ def draw_confusion(confusion: NDArray[np.int64], classes: Sequence[str], path: P
     for t, p in np.argwhere(confusion > 0) if count <= 30 else ():
         wrong = t != p
         colour = "#b3200b" if wrong else "white" if share[t, p] > 0.4 else "black"
-        axis.text(p, t, str(confusion[t, p]), ha="center", va="center", color=colour, fontsize=9,
-                  fontweight="bold" if wrong else None)
+        axis.text(
+            p,
+            t,
+            str(confusion[t, p]),
+            ha="center",
+            va="center",
+            color=colour,
+            fontsize=9,
+            fontweight="bold" if wrong else None,
+        )
     long = max(map(len, classes)) > 3
     axis.set_xticks(range(count), classes, rotation=60 if long else 0, ha="right" if long else "center")
     axis.set_yticks(range(count), classes)

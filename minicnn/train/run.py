@@ -36,7 +36,9 @@ class RunFolder:
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ArgumentError(f"train: cannot make the folder {path} ({error.strerror}); fix: --out FOLDER") from error
+            raise ArgumentError(
+                f"train: cannot make the folder {path} ({error.strerror}); fix: --out FOLDER"
+            ) from error
         return cls(path)
 
     @classmethod

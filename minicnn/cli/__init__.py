@@ -1,0 +1,60 @@
+"""The command line: one file a command, each loaded when it is called.
+
+Results go to stdout (``--json`` everywhere), progress to stderr. Exit codes: 0 done, 1 a check failed or training
+went wrong, 2 wrong use or a missing device, 130 stopped by Ctrl-C.
+"""
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from minicnn.errors import ArgumentError, DataError, DeviceError, MinicnnError
+
+COMMANDS = {
+    "env": "What works here: versions, threads, GPU, caches, and how to get what is missing.",
+    "models": "List the registered models.",
+    "predict": "Classify images with a trained run.",
+    "summary": "Layers, shapes, parameters and multiply-adds of a model.",
+    "train": "Train a model; without options LeNet-5 on the handwritten digits.",
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's file only when that command is called: ``--help`` stays instant."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"minicnn.cli.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="minicnn", prog_name="minicnn")
+def cli() -> None:
+    """minicnn: convolutional networks from scratch, readable and fast."""
+
+
+def main(arguments: list[str] | None = None) -> Any:
+    """Run the command line; minicnn's own errors become one clear line on stderr and an exit code."""
+    try:
+        code = cli.main(args=arguments, prog_name="minicnn", standalone_mode=False)
+        sys.exit(code if isinstance(code, int) else 0)
+    except click.exceptions.Abort:
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except MinicnnError as error:
+        click.echo(f"minicnn: {error}", err=True)
+        sys.exit(2 if isinstance(error, (ArgumentError, DataError, DeviceError)) else 1)

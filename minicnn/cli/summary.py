@@ -1,0 +1,33 @@
+"""``minicnn summary MODEL``: layer by layer, by shapes alone."""
+
+import click
+
+import minicnn
+from minicnn.cli.output import json_option, print_json, print_table
+
+
+@click.command("summary")
+@click.argument("model")
+@click.option("--input", "shape", help="Shape of one input, as 3x224x224; default: what the model was published for.")
+@click.option("--classes", type=int, help="Number of classes; default: as published.")
+@json_option
+def command(model: str, shape: str | None, classes: int | None, as_json: bool) -> None:
+    """Layers of MODEL with output shape, parameters and multiply-adds (MACs); nothing is computed or drawn."""
+    from minicnn import models
+
+    info = models.info(model)
+    input_shape = tuple(info.input_shape)
+    if shape is not None:
+        parts = shape.lower().split("x")
+        if len(parts) != 3 or not all(part.isdigit() for part in parts):
+            raise click.BadParameter(f"{shape!r} is not a shape like 3x224x224", param_hint="--input")
+        input_shape = tuple(map(int, parts))
+    with minicnn.abstract():
+        net = models.create(model, num_classes=classes or info.num_classes, in_channels=input_shape[0])
+        result = minicnn.summary(net, (1, *input_shape))
+    if as_json:
+        print_json(result.to_dict())
+        return
+    rows = [(r.path, r.kind, "x".join(map(str, r.output_shape)), r.params, r.macs) for r in result.rows]
+    rows.append(("total", "", "", result.params, result.macs))
+    print_table(("layer", "kind", "output", "parameters", "MACs"), rows, footer=True)

@@ -1,0 +1,118 @@
+"""``minicnn train``: any registered model on any dataset; without options LeNet-5 on the digits."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import click
+
+from minicnn.cli.output import json_option, print_json
+from minicnn.train.args import OPTIMIZERS, SCHEDULES, TrainArgs
+
+DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainArgs)}
+
+
+def option(name: str, help: str, **settings: Any) -> Any:
+    """An option of ``TrainArgs``: shows its default, but is None unless given, so that --resume can tell."""
+    default = DEFAULTS[name]
+    flag = name.replace("_", "-")
+    text = f"{help}  [default: {default}]"
+    if isinstance(default, bool):
+        return click.option(f"--{flag}/--no-{flag}", default=None, help=text)
+    return click.option(f"--{flag}", default=None, type=settings.pop("type", type(default)), help=text)
+
+
+@click.command("train")
+@option("model", "A name from `minicnn models`.")
+@option("data", "A dataset by name (digits, shapes).")
+@option("size", "Side of the images in pixels; 0: what the model was published for.")
+@option("epochs", "Passes over the training part.")
+@option("batch_size", "Images a step.")
+@option("optimizer", "How weights are moved.", type=click.Choice(OPTIMIZERS))
+@option("lr", "Highest learning rate.")
+@option("momentum", "Momentum of sgd and rmsprop.")
+@option("weight_decay", "Decay of weights (not of biases and norms).")
+@option("schedule", "Learning rate after the warm-up.", type=click.Choice(SCHEDULES))
+@option("warmup_epochs", "Epochs of linear warm-up.")
+@option("label_smoothing", "Share of the target spread over all classes.")
+@option("ema", "Decay of the running average of the weights; 0: none.")
+@option("augment", "Vary the training images at random.")
+@option("seed", "Same seed, same result.")
+@option("workers", "Threads that prepare batches.")
+@option("device", "auto, cpu, gpu or cuda:<index>.")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: a new one under runs/.")
+@click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with this run.")
+@click.option("--quiet", is_flag=True, help="No progress on stderr.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context, out: Path | None, resume: Path | None, quiet: bool, as_json: bool, **given: Any
+) -> None:
+    """Train a model and write a run folder.
+
+    The folder holds args.toml, metrics.csv, the checkpoints best and last (one file each), curves.png and
+    confusion.png. The best epoch is chosen on the validation part; the test part is evaluated once, at the end.
+    """
+    from minicnn.train import Interrupted, RunFolder, write_args
+
+    chosen = {name: value for name, value in given.items() if value is not None}
+    if resume is None:
+        args = TrainArgs.of(chosen)
+        run = RunFolder.create(out, args.model, args.data)
+        trainer = _trainer_in_new_folder(args, run, quiet)
+        write_args(trainer)
+    else:
+        trainer = _resumed(resume, out, chosen, quiet)
+        run = trainer.run
+    try:
+        result = trainer.fit()
+    except Interrupted:
+        click.echo(
+            f"stopped after epoch {trainer.epoch}, {trainer.part.position} steps into the next; saved {run.last}",
+            err=True,
+        )
+        click.echo(f"go on with: minicnn train --resume {run.folder}", err=True)
+        ctx.exit(130)
+    if as_json:
+        print_json(
+            {
+                "run": str(run.folder),
+                "test_accuracy": result.test.accuracy,
+                "test_correct": result.test.correct,
+                "test_count": result.test.count,
+                "test_loss": result.test.loss,
+                "epochs": result.rows,
+            }
+        )
+    else:
+        click.echo(
+            f"{run.folder}: {run.best.name}, {run.last.name}, {run.metrics.name}, {run.curves.name}, {run.confusion.name}"
+        )
+        click.echo(result.line)
+
+
+def _trainer_in_new_folder(args: TrainArgs, run: Any, quiet: bool) -> Any:
+    """The trainer; the new folder goes again when the options turn out to be wrong."""
+    from minicnn.train import Trainer
+
+    try:
+        return Trainer(args, run, quiet)
+    except BaseException:
+        run.folder.rmdir()
+        raise
+
+
+def _resumed(folder: Path, out: Path | None, chosen: dict[str, Any], quiet: bool) -> Any:
+    from minicnn.train import RunFolder, Trainer
+
+    extra = set(chosen) - {"epochs", "device", "workers"}
+    if extra or out is not None:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(extra | ({"out"} if out else set())))
+        raise click.UsageError(f"--resume takes its options from {folder / 'args.toml'}; leave out {names}")
+    run = RunFolder.open(folder)
+    args = dataclasses.replace(TrainArgs.read(run.args), **chosen)
+    trainer = Trainer(args, run, quiet)
+    fell_back = trainer.resume()
+    if fell_back:
+        click.echo(f"minicnn: {fell_back}", err=True)
+    return trainer

@@ -1,0 +1,53 @@
+"""From the options of a run to its parts: data, augmentation, optimiser, learning rate."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from minicnn import data, models, optim
+from minicnn.data.augment import Affine, Transform, digits_augment
+from minicnn.train.args import TrainArgs
+
+
+def build_data(args: TrainArgs) -> dict[str, data.Dataset]:
+    """The three parts, at the size the model takes."""
+    _, height, _ = models.info(args.model).input_shape
+    size = args.size or height
+    return {part: data.load(args.data, part, size=size) for part in ("train", "val", "test")}
+
+
+def augmentation(args: TrainArgs) -> Transform | None:
+    """What is done to training images; digits must not be mirrored."""
+    if not args.augment:
+        return None
+    return digits_augment() if args.data == "digits" else Affine(degrees=10, translate=0.1, scale=(0.9, 1.1))
+
+
+def build_optimizer(args: TrainArgs, model: Any) -> Any:
+    """Weight decay acts on weights of two or more dimensions: not on biases, nor on the scales of norms."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": args.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    if args.optimizer == "sgd":
+        return optim.SGD(groups, lr=args.lr, momentum=args.momentum, nesterov=args.momentum > 0)
+    if args.optimizer == "rmsprop":
+        return optim.RMSprop(groups, lr=args.lr, momentum=args.momentum)
+    return (optim.AdamW if args.optimizer == "adamw" else optim.Adam)(groups, lr=args.lr)
+
+
+def build_schedule(args: TrainArgs, steps_per_epoch: int) -> Callable[[int], float]:
+    """The learning rate of each step: a linear warm-up, then cosine to 0, constant, or /10 at 1/2 and 3/4."""
+    total = args.epochs * steps_per_epoch
+    warmup = min(args.warmup_epochs * steps_per_epoch, total - 1)
+
+    def rate(step: int) -> float:
+        if step < warmup:
+            return args.lr * (step + 1) / warmup
+        part = (step - warmup) / max(total - warmup, 1)
+        if args.schedule == "cosine":
+            return args.lr * 0.5 * (1 + math.cos(math.pi * part))
+        if args.schedule == "step":
+            return args.lr * (1.0 if part < 0.5 else 0.1 if part < 0.75 else 0.01)
+        return args.lr
+
+    return rate
