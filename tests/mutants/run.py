@@ -1,0 +1,98 @@
+"""Deliberately wrong code that the ordinary suite must reject.
+
+Each ``*.toml`` here lists edits of real kernels and vjps. A mutant is applied to a copy of the tree, its tests run
+there, and they must fail. ``python -m tests.mutants.run --write docs/mutants.md`` runs all and writes the report.
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[2]
+PARTS = ("minicnn", "kernels", "models", "tests", "benchmarks", "docs", "pyproject.toml", "README.md")
+
+
+class Mutant(NamedTuple):
+    family: str
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: list[str]
+
+
+def mutants() -> list[Mutant]:
+    """All mutants, by family."""
+    found = []
+    for path in sorted(Path(__file__).parent.glob("*.toml")):
+        for entry in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]:
+            found.append(Mutant(path.stem, **entry))
+    return found
+
+
+def plant(mutant: Mutant, tree: Path) -> None:
+    """Copy the tree and make the edit; the text to replace must occur exactly once."""
+    for part in PARTS:
+        source = ROOT / part
+        if source.is_dir():
+            ignore = shutil.ignore_patterns("__pycache__", ".hypothesis")
+            shutil.copytree(source, tree / part, symlinks=True, ignore=ignore)
+        elif source.is_file():
+            shutil.copy(source, tree / part)
+    target = tree / mutant.file
+    text = target.read_text(encoding="utf-8")
+    count = text.count(mutant.old)
+    if count != 1:
+        raise ValueError(f"mutant {mutant.name}: its text occurs {count} times in {mutant.file}, expected once")
+    target.write_text(text.replace(mutant.old, mutant.new), encoding="utf-8")
+
+
+def killer(mutant: Mutant, tree: Path) -> str | None:
+    """The first test that fails on the mutant, or None when it survives."""
+    plant(mutant, tree)
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests]
+    # hypothesis must draw the same examples everywhere: a mutant that dies by luck is not dead
+    environment = {**os.environ, "CI": "1", "PYTEST_ADDOPTS": ""}
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=900)
+    if done.returncode == 0:
+        return None
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+?)(?: - |$)", done.stdout, re.MULTILINE)
+    if done.returncode != 1 or failed is None:
+        raise RuntimeError(f"mutant {mutant.name}: pytest ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
+    return failed[1]
+
+
+def main() -> int:
+    import tempfile
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--write", type=Path, help="write the report to this Markdown file")
+    parser.add_argument("--only", default="", help="run only mutants whose family or name contains this")
+    arguments = parser.parse_args()
+    lines = ["| family | mutant | file | killed by |", "|---|---|---|---|"]
+    survivors = 0
+    for mutant in mutants():
+        if arguments.only not in f"{mutant.family} {mutant.name}":
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            test = killer(mutant, Path(folder))
+        survivors += test is None
+        print(f"{mutant.family:<12}{mutant.name:<44}{test or 'SURVIVED'}", flush=True)
+        lines.append(
+            f"| {mutant.family} | {mutant.name} | `{mutant.file}` | {f'`{test}`' if test else '**survived**'} |"
+        )
+    print(f"{len(lines) - 2 - survivors} killed, {survivors} survived")
+    if arguments.write:
+        head = "# Deliberate bugs and the tests that catch them\n\nWritten by `python -m tests.mutants.run --write docs/mutants.md`.\n\n"
+        arguments.write.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
