@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from minicnn import ops
+from minicnn import errors, ops
 from minicnn.context import abstract, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minicnn.gradcheck import gradcheck
 from minicnn.kernels.shape_array import ShapeArray
@@ -17,6 +17,7 @@ __all__ = [
     "Tensor",
     "abstract",
     "enable_grad",
+    "errors",
     "gradcheck",
     "is_grad_enabled",
     "no_grad",

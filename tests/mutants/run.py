@@ -89,7 +89,8 @@ def main() -> int:
         )
     print(f"{len(lines) - 2 - survivors} killed, {survivors} survived")
     if arguments.write:
-        head = "# Deliberate bugs and the tests that catch them\n\nWritten by `python -m tests.mutants.run --write docs/mutants.md`.\n\n"
+        title = "# Deliberate bugs and the tests that catch them"
+        head = f"{title}\n\nWritten by `python -m tests.mutants.run --write docs/mutants.md`.\n\n"
         arguments.write.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
     return 1 if survivors else 0
 
