@@ -57,8 +57,9 @@ def test_sample_bilinear_equals_a_loop(h: int, w: int, c: int, seed: int, fill: 
     y[0, 0], x[0, 0] = h - 1, np.round(x[0, 0])  # pixel centres
     expected = np.zeros((2, c, 3, 4))
     for n, i, j in np.ndindex(2, 3, 4):
-        for p in range(-3, h + 3):
-            for q in range(-3, w + 3):
+        top, left = int(np.floor(y[n, i, j])), int(np.floor(x[n, i, j]))
+        for p in (top, top + 1):
+            for q in (left, left + 1):
                 weight = max(0.0, 1 - abs(float(y[n, i, j]) - p)) * max(0.0, 1 - abs(float(x[n, i, j]) - q))
                 inside = 0 <= p < h and 0 <= q < w
                 value = images[n, :, min(max(p, 0), h - 1), min(max(q, 0), w - 1)]
@@ -66,14 +67,18 @@ def test_sample_bilinear_equals_a_loop(h: int, w: int, c: int, seed: int, fill: 
     np.testing.assert_allclose(sample_bilinear(images, y, x, fill), expected, atol=1e-5)
 
 
-def moved(transform: A.Affine, image: np.ndarray, draws: list[float]) -> np.ndarray:
-    """Apply an Affine whose six numbers are given instead of drawn."""
+def fixed(draws: list[float]) -> list[np.random.Generator]:
+    """Return one generator that "draws" the given numbers."""
 
     class Fixed(np.random.Generator):
         def random(self, *_: object) -> np.ndarray:  # type: ignore[override]
             return np.array(draws)
 
-    return transform(image, [Fixed(np.random.PCG64(0))])
+    return [Fixed(np.random.PCG64(0))]
+
+
+def moved(transform: A.Affine, image: np.ndarray, draws: list[float]) -> np.ndarray:
+    return transform(image, fixed(draws))
 
 
 def test_affine_turns_shifts_and_scales_the_right_way() -> None:
@@ -92,6 +97,16 @@ def test_affine_turns_shifts_and_scales_the_right_way() -> None:
     np.testing.assert_allclose(twice[:, :, 1::2, 1::2], image[:, :, 2:5, 2:5], atol=1e-5)  # centre 3 stays
     slanted = moved(A.Affine(shear=45, fill=0), image, [0.5, 0.5, 1.0, 0.5, 0.5, 0.5])
     np.testing.assert_allclose(slanted[:, :, 4, 1:], image[:, :, 4, :-1], atol=1e-5)  # one row below: one pixel right
+
+
+def test_affine_shears_then_scales_then_turns() -> None:
+    angle, kx, ky, scale = np.deg2rad(20), np.tan(np.deg2rad(-6)), np.tan(np.deg2rad(3)), 1.5
+    turn = [[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]
+    draws = [1.0, 1.0, 0.2, 0.65, 0.5, 1.0]  # the shears are -0.6 and 0.3 of 10 degrees
+    inverse, shift = A.Affine(20, 0.1, (0.5, 1.5), 10).matrices(fixed(draws), 8, 6)
+    expected = np.linalg.inv(np.array(turn) @ np.diag([scale, scale]) @ [[1, kx], [ky, 1]])
+    np.testing.assert_allclose(inverse[0], expected, rtol=1e-12)
+    np.testing.assert_allclose(shift[0], [0, 0.8])
 
 
 def test_crop_and_flip_are_windows_and_mirrors() -> None:
@@ -114,14 +129,17 @@ def test_crop_and_flip_are_windows_and_mirrors() -> None:
 def test_cutout_overwrites_one_square() -> None:
     images = images_of(60)
     cut = A.Cutout(3, p=0.5, fill=9)(images, A.generators(0, 0, range(60)))
-    sizes = []
+    sizes, corners = [], set()
     for new, old in zip(cut, images, strict=True):
         hole = (new != old).all(axis=0)
         assert np.array_equal(new[:, ~hole], old[:, ~hole]) and (new[:, hole] == 9).all()
         rows, columns = hole.any(1).sum(), hole.any(0).sum()
         assert hole.sum() == rows * columns
         sizes.append((int(rows), int(columns)))
+        if hole.sum() == 9:
+            corners.add(int(hole.ravel().argmax()))  # the first pixel, row by row
     assert (3, 3) in sizes and (0, 0) in sizes and max(max(size) for size in sizes) == 3
+    assert len(corners) > 10  # row and column are drawn apart: the diagonal alone has 5
 
 
 def test_noise_has_the_stated_strength() -> None:

@@ -89,6 +89,7 @@ def test_a_shape_depends_on_seed_split_and_index_alone(size: int, channels: int)
     np.testing.assert_array_equal(images, some.images[order])
     np.testing.assert_array_equal(labels, some.labels[order])
     np.testing.assert_array_equal(more[17][0], images[3])
+    np.testing.assert_array_equal(some[-1][0], some[39][0])
     raw = some.denormalise(some.images)
     assert raw.min() >= -1e-6 and raw.max() <= 1 + 1e-6
     for other in (data.shapes(40, size, 6, channels), data.shapes(40, size, 5, channels, split="test")):

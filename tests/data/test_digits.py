@@ -1,6 +1,7 @@
 """The shipped digits, their split and how they are scaled."""
 
 import hashlib
+import io
 import zipfile
 from importlib.resources import files
 
@@ -61,6 +62,8 @@ def test_script_makes_the_committed_split_and_dateless_archives() -> None:
             assert {info.date_time for info in archive.infolist()} == {(1980, 1, 1, 0, 0, 0)}
             assert {info.create_system for info in archive.infolist()} == {3}
     array = np.arange(6).reshape(2, 3)
+    with zipfile.ZipFile(io.BytesIO(npz_bytes(a=array))) as archive:
+        assert archive.infolist()[0].date_time == (1980, 1, 1, 0, 0, 0)
     assert npz_bytes(a=array) == npz_bytes(a=np.asfortranarray(array))
 
 

@@ -115,6 +115,12 @@ def test_epoch_advances_only_when_finished() -> None:
     second = read(loader)
     loader.set_epoch(0)
     assert same(read(loader), first) and not same(first, second)
+    running = iter(loader)
+    next(running)
+    loader.set_epoch(7)  # a choice made on the way is kept
+    list(running)
+    assert loader.epoch == 7
+    loader.set_epoch(1)
     early, late = iter(loader), iter(loader)
     assert same(list(early), list(late)) and loader.epoch == 2
 
