@@ -88,6 +88,11 @@ def test_training_part_has_mean_0_and_std_1() -> None:
     assert abs(images.mean()) < 1e-5 and abs(images.std() - 1) < 1e-5
 
 
+@pytest.mark.parametrize(("size", "margin"), [(8, 0), (15, 0), (16, 2), (28, 3), (32, 4)])
+def test_large_digits_have_a_frame(size: int, margin: int) -> None:
+    np.testing.assert_array_equal(data.digits("val", size).images, data.digits("val", size, margin).images)
+
+
 def test_size_and_margin() -> None:
     small, large = data.digits("val", size=8), data.digits("val", size=28, margin=2)
     assert large.images.shape == (360, 1, 28, 28)
