@@ -23,8 +23,8 @@ def digits(split: str = "train", size: int = 8, margin: int | None = None) -> Ar
     """Return one part of the digits: 1,077 ``train``, 360 ``val`` or 360 ``test`` images, stratified by class.
 
     **Shapes**: images (N, 1, size, size). The 8x8 originals are enlarged bilinearly (no antialiasing) to
-    ``size - 2 * margin`` and set in a frame of paper ``margin`` pixels wide; by default ``size // 8`` from 16 pixels on,
-    so that augmentation seldom pushes ink over the edge, and none below.
+    ``size - 2 * margin`` and set in a frame of paper ``margin`` pixels wide: by default ``size // 8`` pixels, so that
+    augmentation seldom pushes ink over the edge, and none for sizes below 16.
     **Math**: ``image = (pixel / 16 - MEAN) / STD``; 0 is paper, 16 is ink; the statistics are the training part's.
     """
     if split not in SPLITS:
