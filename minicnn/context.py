@@ -1,6 +1,6 @@
-"""What holds for the running thread: gradient mode, abstract mode and the stack of running layers.
+"""What holds for the running thread: gradient mode, abstract mode, recomputation and the stack of running layers.
 
-All three are ``ContextVar`` s: a new thread starts with the defaults, and no mode leaks out of its ``with`` block.
+All are ``ContextVar`` s: a new thread starts with the defaults, and no mode leaks out of its ``with`` block.
 """
 
 import itertools
@@ -11,6 +11,7 @@ from typing import Any
 
 _grad_enabled: ContextVar[bool] = ContextVar("minicnn_grad_enabled", default=True)
 _abstract: ContextVar[bool] = ContextVar("minicnn_abstract", default=False)
+_recomputing: ContextVar[bool] = ContextVar("minicnn_recomputing", default=False)
 _layers: ContextVar[tuple[Any, ...]] = ContextVar("minicnn_layers", default=())
 
 
@@ -55,6 +56,21 @@ def abstract() -> Iterator[None]:
         yield
     finally:
         _abstract.reset(token)
+
+
+def is_recomputing() -> bool:
+    """Whether a checkpointed block runs for the second time: state that it changed the first time must stay."""
+    return _recomputing.get()
+
+
+@contextmanager
+def recomputing() -> Iterator[None]:
+    """Mark the block as the second run of a checkpointed one."""
+    token = _recomputing.set(True)
+    try:
+        yield
+    finally:
+        _recomputing.reset(token)
 
 
 @contextmanager
