@@ -3,8 +3,40 @@
 import sys
 
 from minicnn import operators
-from minicnn.ops.activation import relu
+from minicnn.ops.activation import log_softmax, relu, softmax
+from minicnn.ops.loss import cross_entropy, nll_loss
+from minicnn.ops.norm import batch_norm, batch_norm_eval, batch_norm_train, group_norm, instance_norm, layer_norm
+from minicnn.ops.pool import (
+    adaptive_avg_pool2d,
+    adaptive_max_pool2d,
+    avg_pool2d,
+    global_avg_pool2d,
+    global_max_pool2d,
+    max_pool2d,
+    max_unpool2d,
+    min_pool2d,
+)
 
-__all__ = ["relu"]
+__all__ = [
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool2d",
+    "avg_pool2d",
+    "batch_norm",
+    "batch_norm_eval",
+    "batch_norm_train",
+    "cross_entropy",
+    "global_avg_pool2d",
+    "global_max_pool2d",
+    "group_norm",
+    "instance_norm",
+    "layer_norm",
+    "log_softmax",
+    "max_pool2d",
+    "max_unpool2d",
+    "min_pool2d",
+    "nll_loss",
+    "relu",
+    "softmax",
+]
 
 operators.ops = sys.modules[__name__]

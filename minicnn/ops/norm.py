@@ -1,0 +1,255 @@
+"""Normalisations over (N, C, *): batch, layer, group and instance norm, and the length of vectors.
+
+Statistics are computed in float64 by two passes whatever the dtype of ``x``.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any
+
+from minicnn.context import is_recomputing
+from minicnn.errors import ArgumentError, DTypeError, ShapeError
+from minicnn.kernels import norm as K
+from minicnn.kernels.arrays import Array, is_abstract, is_array
+from minicnn.ops.geometry import integer
+from minicnn.record import check_device, check_float, record, unwrap
+from minicnn.tensor import Tensor, as_array
+
+
+def batch_norm(
+    x: Any,
+    running_mean: Any,
+    running_var: Any,
+    weight: Any = None,
+    bias: Any = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel: over the batch when ``training``, else with the running statistics.
+
+    **Shapes** x (N, C, *), the others (C,) -> y like x. **Math** ``y = (x - mean) / sqrt(var + eps) * weight + bias``.
+    When ``training``, ``running = (1 - momentum) * running + momentum * batch`` is written in place, once, outside the
+    tape (not again while a checkpointed block is recomputed); the running variance is the unbiased one. Running
+    arrays may be None when ``training``. **Saves** x, and two float64 numbers a channel.
+
+    **Raises** ShapeError when ``training`` with a single value a channel; ArgumentError without statistics to use.
+
+    **See** Ioffe and Szegedy, "Batch Normalization", 2015, algorithms 1 and 2.
+    """
+    if not training:
+        return batch_norm_eval(x, running_mean, running_var, weight, bias, eps)
+    given = as_array(x)
+    for name, running in (("running_mean", running_mean), ("running_var", running_var)):
+        _check_running("batch_norm", name, running, given)
+    _check_number("batch_norm", "momentum", momentum)
+    y, mean, var = batch_norm_train(x, weight, bias, eps)
+    count = y.size // y.shape[1]
+    if count:
+        _update(running_mean, mean.data, momentum)
+        _update(running_var, var.data * (count / (count - 1)), momentum)
+    return y
+
+
+def batch_norm_train(x: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> tuple[Tensor, Tensor, Tensor]:
+    """Batch norm with the statistics of this batch; returns y, mean and the biased variance, and changes nothing.
+
+    **Shapes** x (N, C, *), weight and bias (C,) -> y like x, mean (C,), var (C,). The gradient of y includes its way
+    through the statistics; ``mean`` and ``var`` as outputs are not differentiated.
+
+    **Raises** ShapeError for a single value a channel, whose normalised value is always 0.
+    """
+    xa, wa, ba = unwrap("batch_norm", x=x, weight=weight, bias=bias)
+    _check_channels("batch_norm", xa, weight=wa, bias=ba)
+    _check_eps("batch_norm", eps)
+    c = xa.shape[1]
+    if prod(xa.shape[:1] + xa.shape[2:]) == 1:
+        raise ShapeError(
+            f"batch_norm: x of shape {xa.shape} has one value per channel, expected more than 1 when training; "
+            "fix: a larger batch, or training=False (model.eval())"
+        )
+    mean, var = K.moments(xa, (1, c))
+    rstd = (var + eps) ** -0.5
+    y = K.channels_forward(xa, mean, rstd, wa, ba)
+    recorded = record(
+        "batch_norm", y, (x, weight, bias), lambda gy, needs: K.channels_grads(gy, xa, mean, rstd, wa, needs)
+    )
+    return recorded, *(Tensor.wrap(statistic.reshape(c).astype(xa.dtype)) for statistic in (mean, var))  # type: ignore[return-value]
+
+
+def batch_norm_eval(
+    x: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Tensor:
+    """Batch norm with given statistics, which are constants: no gradient flows to them.
+
+    **Shapes** x (N, C, *), the others (C,) -> like x. **Math** ``y = (x - mean) / sqrt(var + eps) * weight + bias``.
+    """
+    if running_mean is None or running_var is None:
+        missing = "running_mean" if running_mean is None else "running_var"
+        raise ArgumentError(f"batch_norm: {missing} is None, expected an array; fix: training=True uses the batch's")
+    arrays = unwrap("batch_norm", x=x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    xa, mean, var, wa, ba = arrays
+    _check_channels("batch_norm", xa, running_mean=mean, running_var=var, weight=wa, bias=ba)
+    _check_eps("batch_norm", eps)
+    center, rstd = mean.reshape(1, -1).astype(float), (var.reshape(1, -1).astype(float) + eps) ** -0.5
+    y = K.channels_forward(xa, center, rstd, wa, ba)
+
+    def vjp(gy: Array, needs: tuple[bool, ...]) -> Any:
+        return K.channels_grads(gy, xa, center, rstd, wa, needs, frozen=True)
+
+    return record("batch_norm", y, (x, weight, bias), vjp)
+
+
+def instance_norm(
+    x: Any,
+    running_mean: Any = None,
+    running_var: Any = None,
+    weight: Any = None,
+    bias: Any = None,
+    use_input_stats: bool = True,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Tensor:
+    """Normalise each channel of each image by itself, or (``use_input_stats=False``) with running statistics.
+
+    **Shapes** x (N, C, *) with at least one *, the others (C,) -> like x. **Math** as ``batch_norm``, one image a
+    batch; running arrays that are given are written in place with the mean over the images (variances unbiased).
+
+    **Raises** ShapeError for one value per channel and image.
+    """
+    if not use_input_stats:
+        return batch_norm_eval(x, running_mean, running_var, weight, bias, eps)
+    xa, wa, ba = unwrap("instance_norm", x=x, weight=weight, bias=bias)
+    _check_channels("instance_norm", xa, weight=wa, bias=ba)
+    _check_eps("instance_norm", eps)
+    _check_number("instance_norm", "momentum", momentum)
+    for name, running in (("running_mean", running_mean), ("running_var", running_var)):
+        _check_running("instance_norm", name, running, xa)
+    count = prod(xa.shape[2:])
+    if xa.ndim < 3 or count == 1:
+        raise ShapeError(
+            f"instance_norm: x of shape {xa.shape} has one value per channel and image, expected (N, C, *) with more "
+            "than 1 spatial element; fix: a larger image, or use_input_stats=False"
+        )
+    y, mean, var = _groups(x, xa, weight, wa, bias, ba, xa.shape[1], eps, "instance_norm")
+    if xa.size:
+        _update(running_mean, mean.mean(0).astype(xa.dtype), momentum)
+        _update(running_var, (var.mean(0) * (count / (count - 1))).astype(xa.dtype), momentum)
+    return y
+
+
+def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """Normalise each image over groups of C / num_groups channels.
+
+    **Shapes** x (N, C, *), weight and bias (C,) -> like x. **Math** ``y = (x - mean) / sqrt(var + eps) * weight +
+    bias``, biased variance. **Saves** x and two float64 numbers per image and group.
+
+    **Raises** ShapeError when num_groups does not divide C, and (as PyTorch) when the whole batch is one value a group.
+
+    **See** Wu and He, "Group Normalization", 2018.
+    """
+    xa, wa, ba = unwrap("group_norm", x=x, weight=weight, bias=bias)
+    _check_channels("group_norm", xa, weight=wa, bias=ba)
+    _check_eps("group_norm", eps)
+    groups = integer("group_norm", "num_groups", num_groups, 1)
+    n, c = xa.shape[:2]
+    if c % groups:
+        raise ShapeError(f"group_norm: num_groups={groups} does not divide the {c} channels of x, shape {xa.shape}")
+    if n * c // groups * prod(xa.shape[2:]) == 1:
+        raise ShapeError(
+            f"group_norm: x of shape {xa.shape} has one value per group with num_groups={groups}, expected more than 1"
+        )
+    return _groups(x, xa, weight, wa, bias, ba, groups, eps, "group_norm")[0]
+
+
+def _groups(
+    x: Any, xa: Array, weight: Any, wa: Array, bias: Any, ba: Array, groups: int, eps: float, op: str
+) -> tuple[Tensor, Array, Array]:
+    mean, var = K.moments(xa, (xa.shape[0], groups))
+    rstd = (var + eps) ** -0.5
+    y = K.channels_forward(xa, mean, rstd, wa, ba)
+    recorded = record(op, y, (x, weight, bias), lambda gy, needs: K.channels_grads(gy, xa, mean, rstd, wa, needs))
+    return recorded, mean, var
+
+
+def layer_norm(
+    x: Any, normalized_shape: Sequence[int] | int, weight: Any = None, bias: Any = None, eps: float = 1e-5
+) -> Tensor:
+    """Normalise over the last dimensions, whose sizes are ``normalized_shape``.
+
+    **Shapes** x (*, normalized_shape), weight and bias of normalized_shape -> like x. **Math** ``y = (x - mean) /
+    sqrt(var + eps) * weight + bias``, biased variance. **Saves** x and two float64 numbers per slice.
+
+    **See** Ba, Kiros and Hinton, "Layer Normalization", 2016.
+    """
+    xa, wa, ba = unwrap("layer_norm", x=x, weight=weight, bias=bias)
+    sizes = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
+    shape = tuple(integer("layer_norm", "normalized_shape", size, 1) for size in sizes)
+    if not shape or xa.shape[-len(shape) :] != shape:
+        raise ShapeError(f"layer_norm: x has shape {xa.shape}, expected its last dimensions to be {shape}")
+    for name, array in (("weight", wa), ("bias", ba)):
+        if array is not None and array.shape != shape:
+            raise ShapeError(f"layer_norm: {name} has shape {array.shape}, expected normalized_shape {shape}")
+    _check_eps("layer_norm", eps)
+    size = prod(shape)
+    y, mean, rstd = K.layer_norm_forward(xa, wa, ba, size, eps)
+
+    def vjp(gy: Array, needs: tuple[bool, ...]) -> Any:
+        gx, gw, gb = K.layer_norm_grads(gy, xa, mean, rstd, wa, size)
+        return (gx, gw.reshape(shape) if needs[1] else None, gb.reshape(shape) if needs[2] else None)
+
+    return record("layer_norm", y, (x, weight, bias), vjp)
+
+
+# ---- checks and running statistics
+
+
+def _check_channels(op: str, x: Array, **channelwise: Array | None) -> None:
+    if x.ndim < 2:
+        raise ShapeError(f"{op}: x has shape {tuple(x.shape)}, expected (N, C, *) with at least 2 dimensions")
+    for name, array in channelwise.items():
+        if array is not None and tuple(array.shape) != (x.shape[1],):
+            raise ShapeError(
+                f"{op}: {name} has shape {tuple(array.shape)}, expected ({x.shape[1]},), one number per channel of "
+                f"x {tuple(x.shape)}"
+            )
+
+
+def _check_running(op: str, name: str, running: Any, x: Array) -> None:
+    """Running arrays are written in place, so they must be arrays or tensors as they are, never converted."""
+    if running is None:
+        return
+    if not isinstance(running, Tensor) and not is_array(running):
+        raise ArgumentError(
+            f"{op}: {name} is a {type(running).__name__}, expected a Tensor or an array to update in place"
+        )
+    array = as_array(running)
+    check_float(op, name, array)
+    _check_channels(op, x, **{name: array})
+    if array.dtype != x.dtype:
+        raise DTypeError(f"{op}: {name} has dtype {array.dtype}, but x has {x.dtype}; fix: {name}.astype('{x.dtype}')")
+    check_device(op, ("x", x), (name, array))
+
+
+def _check_number(op: str, name: str, value: Any) -> None:
+    if not isinstance(value, (int, float)):
+        raise ArgumentError(
+            f"{op}: {name}={value!r} is a {type(value).__name__}, expected a number; for a cumulative average "
+            "pass 1 / (number of batches seen)"
+        )
+
+
+def _check_eps(op: str, eps: float) -> None:
+    if not eps >= 0:
+        raise ArgumentError(f"{op}: eps={eps!r} is out of range, expected a number >= 0")
+
+
+def _update(running: Any, value: Array, momentum: float) -> None:
+    """``running = (1 - momentum) * running + momentum * value`` in place, unless this is a second run of a block."""
+    array = running.data if isinstance(running, Tensor) else running
+    if running is None or is_recomputing() or is_abstract(array) or is_abstract(value):
+        return
+    array *= 1 - momentum
+    array += momentum * value
+    if isinstance(running, Tensor):
+        running.bump()
