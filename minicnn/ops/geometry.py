@@ -86,7 +86,7 @@ def _positions(op: str, axis: str, size: int, before: int, after: int, k: int, s
     free = size + before + after - span
     if size < 1:
         raise ShapeError(f"{op}: the image has {axis} {size}, expected at least 1 pixel")
-    if free < 0:
+    if free <= -s if ceil_mode else free < 0:  # ceil_mode lets the only window hang over the end by less than a stride
         raise ShapeError(
             f"{op}: the window spans {span} pixels of {axis} (kernel {k}, dilation {d}) but the padded image has only "
             f"{size + before + after} ({size} + padding {before} + {after}); fix: a smaller kernel or more padding"

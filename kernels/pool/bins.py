@@ -1,0 +1,72 @@
+"""``Bins``: which pixels each output of a pool covers, as a start, an end and a divisor for every row and column.
+
+Strided windows, adaptive pools and global pools differ only in their bins, so one kernel serves all three.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from minicnn.kernels.window import Window2d
+
+Indices = np.ndarray
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Bins:
+    """Output (i, j) covers the pixels ``range(rows[0, i], rows[1, i], dh) x range(cols[0, j], cols[1, j], dw)``.
+
+    Ends and starts lie inside the image; a bin without a pixel has start >= end. An average divides by
+    ``rows[2, i] * cols[2, j]``.
+    """
+
+    h: int
+    w: int
+    rows: Indices  # (3, oh) int64: start, end, divisor
+    cols: Indices  # (3, ow) int64
+    dh: int = 1
+    dw: int = 1
+
+    @property
+    def out(self) -> tuple[int, int]:
+        return self.rows.shape[1], self.cols.shape[1]
+
+    @property
+    def pixels(self) -> int:
+        """How many pixels all bins of one plane cover together: the additions or comparisons of a pool."""
+
+        def covered(bins: Indices, step: int) -> int:
+            return int(np.maximum(-(-(bins[1] - bins[0]) // step), 0).sum())
+
+        return covered(self.rows, self.dh) * covered(self.cols, self.dw)
+
+
+@lru_cache(maxsize=256)
+def window_bins(window: Window2d, include_pad: bool = True, divisor: int | None = None) -> Bins:
+    """The bins of a strided window; the divisor counts padding (but never beyond it) unless told otherwise."""
+
+    def axis(size: int, out: int, k: int, s: int, before: int, after: int, d: int) -> Indices:
+        first = np.arange(out, dtype=np.int64) * s - before
+        start = first + d * -(np.minimum(first, 0) // d)  # the first tap at or after pixel 0
+        end = np.minimum(first + d * (k - 1) + 1, size)
+        extent = np.minimum(first + k, size + after) - first if include_pad else end - start
+        return np.stack([start, end, extent])
+
+    rows = axis(window.h, window.oh, window.kh, window.sh, window.top, window.bottom, window.dh)
+    cols = axis(window.w, window.ow, window.kw, window.sw, window.left, window.right, window.dw)
+    if divisor is not None:
+        rows[2], cols[2] = divisor, 1
+    return Bins(window.h, window.w, rows, cols, window.dh, window.dw)
+
+
+@lru_cache(maxsize=256)
+def adaptive_bins(h: int, w: int, oh: int, ow: int) -> Bins:
+    """Bin i of n covers ``floor(i*size/n)`` to ``ceil((i+1)*size/n)``: none is empty, neighbours may share pixels."""
+
+    def axis(size: int, out: int) -> Indices:
+        i = np.arange(out, dtype=np.int64)
+        start, end = i * size // out, -(-(i + 1) * size // out)
+        return np.stack([start, end, end - start])
+
+    return Bins(h, w, axis(h, oh), axis(w, ow))
