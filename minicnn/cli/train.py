@@ -79,7 +79,7 @@ def command(
                 "run": str(run.folder),
                 "test_accuracy": result.test.accuracy,
                 "test_correct": result.test.correct,
-                "test_count": result.test.count,
+                "test_count": result.test.total,
                 "test_loss": result.test.loss,
                 "epochs": result.rows,
             }

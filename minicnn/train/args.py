@@ -20,19 +20,19 @@ class TrainArgs:
     model: str = "lenet5"
     data: str = "digits"
     size: int = 0
-    epochs: int = 40
+    epochs: int = 60
     batch_size: int = 64
-    optimizer: str = "adamw"
-    lr: float = 0.002
+    optimizer: str = "sgd"
+    lr: float = 0.03
     momentum: float = 0.9
-    weight_decay: float = 1e-4
+    weight_decay: float = 5e-4
     schedule: str = "cosine"
-    warmup_epochs: int = 1
-    label_smoothing: float = 0.1
+    warmup_epochs: int = 3
+    label_smoothing: float = 0.0
     ema: float = 0.0
     augment: bool = True
     seed: int = 0
-    workers: int = 0
+    workers: int = 1
     device: str = "auto"
 
     def __post_init__(self) -> None:

@@ -22,12 +22,12 @@ class Evaluation(NamedTuple):
         return int(self.confusion.trace())
 
     @property
-    def count(self) -> int:
+    def total(self) -> int:
         return int(self.confusion.sum())
 
     @property
     def accuracy(self) -> float:
-        return self.correct / self.count
+        return self.correct / self.total
 
 
 def evaluate(model: Any, dataset: Dataset, batch_size: int = 256, device: str = "cpu") -> Evaluation:

@@ -42,7 +42,7 @@ class Result(NamedTuple):
 
     @property
     def line(self) -> str:
-        return f"test accuracy {100 * self.test.accuracy:.2f} % ({self.test.correct} of {self.test.count})"
+        return f"test accuracy {100 * self.test.accuracy:.2f} % ({self.test.correct} of {self.test.total})"
 
 
 class NonFiniteLossError(GradientError):

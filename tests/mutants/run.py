@@ -59,7 +59,7 @@ def killer(mutant: Mutant, tree: Path) -> str | None:
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *mutant.tests]
     # hypothesis must draw the same examples everywhere: a mutant that dies by luck is not dead
     environment = {**os.environ, "CI": "1", "PYTEST_ADDOPTS": ""}
-    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, encoding="utf-8", timeout=900)
     if done.returncode == 0:
         return None
     failed = re.search(r"^(?:FAILED|ERROR) (\S+?)(?: - |$)", done.stdout, re.MULTILINE)
