@@ -20,3 +20,39 @@ def relu_grad_x(gy: Array, y: Array) -> Array:
     gx = allocate(gy, gy.shape)
     twin(__name__, gy).relu_grad_x(gy.reshape(-1), y.reshape(-1), gx.reshape(-1))
     return gx
+
+
+def softmax_forward(x: Array) -> Array:
+    """``y_c = exp(x_c - max x) / sum_k exp(x_k - max x)`` over the middle axis of (n, c, s); sums in float64.
+
+    A row with NaN or +inf, or all -inf, gives NaN.
+    """
+    y = allocate(x, x.shape)
+    if not is_abstract(x) and x.size:
+        twin(__name__, x).softmax_forward(x, y)
+    return y
+
+
+def softmax_grad_x(gy: Array, y: Array) -> Array:
+    """``gx_c = y_c (gy_c - sum_k gy_k y_k)``."""
+    gx = allocate(gy, gy.shape)
+    twin(__name__, gy).softmax_grad_x(gy, y, gx)
+    return gx
+
+
+def log_softmax_forward(x: Array) -> Array:
+    """``y_c = x_c - max x - log sum_k exp(x_k - max x)`` over the middle axis of (n, c, s); sums in float64.
+
+    A row with NaN or +inf, or all -inf, gives NaN.
+    """
+    y = allocate(x, x.shape)
+    if not is_abstract(x) and x.size:
+        twin(__name__, x).log_softmax_forward(x, y)
+    return y
+
+
+def log_softmax_grad_x(gy: Array, y: Array) -> Array:
+    """``gx_c = gy_c - exp(y_c) sum_k gy_k``."""
+    gx = allocate(gy, gy.shape)
+    twin(__name__, gy).log_softmax_grad_x(gy, y, gx)
+    return gx
