@@ -7,12 +7,14 @@ from minicnn import errors, ops
 from minicnn.context import abstract, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minicnn.gradcheck import gradcheck
 from minicnn.kernels.shape_array import ShapeArray
+from minicnn.random import Generator, manual_seed
 from minicnn.record import record, unwrap
 from minicnn.tensor import Tensor
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Generator",
     "ShapeArray",
     "Tensor",
     "abstract",
@@ -20,6 +22,7 @@ __all__ = [
     "errors",
     "gradcheck",
     "is_grad_enabled",
+    "manual_seed",
     "no_grad",
     "ops",
     "record",
