@@ -1,0 +1,81 @@
+"""Convolution: the contract, and the choice among its plans (``plan.py``).
+
+``x (N, C, H, W)``, ``weight (K, C/groups, kh, kw)``, ``bias (K,)`` or None, ``y`` and ``gy (N, K, OH, OW)``; all
+contiguous and of one float dtype. ``knob`` is the argument of ``conv_plan``; backward is given forward's.
+
+**Math** ``y[n,k,i,j] = b[k] + sum_{c,p,q} W[k,c,p,q] x[n, g(k)*C/g + c, i*sh + p*dh - top, j*sw + q*dw - left]``, 0
+outside the image, ``g(k) = k // (K/groups)``. Results have the same bits at any number of Numba threads.
+
+**See** Chellapilla, Puri, Simard 2006 (convolution as a matrix product).
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from minicnn.kernels.arrays import Array, allocate, is_abstract
+from minicnn.kernels.conv import columns, direct
+from minicnn.kernels.conv.plan import choose, conv_plan, current_plan, explain
+from minicnn.kernels.counting import count_macs
+from minicnn.kernels.window import Window2d
+
+__all__ = ["conv2d_forward", "conv2d_grad_w", "conv2d_grad_x", "conv_plan", "current_plan", "explain"]
+
+
+class Passes(NamedTuple):
+    """The three passes of a plan; each writes into (or adds to, gradients come zeroed) its last argument."""
+
+    forward: Callable[..., None]
+    grad_x: Callable[..., None]
+    grad_w: Callable[..., None]
+
+
+PLANS: dict[str, Passes] = {
+    "im2col": Passes(columns.forward, columns.grad_x, columns.grad_w),
+    "pointwise": Passes(columns.pointwise_forward, columns.pointwise_grad_x, columns.pointwise_grad_w),
+    "direct": Passes(direct.forward, direct.grad_x, direct.grad_w),
+}
+
+
+def _passes(knob: str, n: int, c: int, window: Window2d, groups: int) -> Passes:
+    return PLANS[choose(knob, n, c, window, groups).plan]
+
+
+def _macs(n: int, weight_size: int, window: Window2d) -> int:
+    """``N*K*OH*OW * C/groups*kh*kw``, the same for the three passes."""
+    return n * window.oh * window.ow * weight_size
+
+
+def conv2d_forward(
+    x: Array, weight: Array, bias: Array | None, window: Window2d, groups: int, knob: str = "auto"
+) -> Array:
+    """``y``, a new array."""
+    n, c = x.shape[:2]
+    count_macs("conv2d", _macs(n, weight.size, window))
+    y = allocate(x, (n, weight.shape[0], window.oh, window.ow))
+    if not is_abstract(x):
+        _passes(knob, n, c, window, groups).forward(x, weight, bias, window, groups, y)
+    return y
+
+
+def conv2d_grad_x(
+    gy: Array, weight: Array, window: Window2d, groups: int, knob: str = "auto", op: str = "conv2d_grad_x"
+) -> Array:
+    """``gx[n,c,y,x] = sum over k and the taps that read the pixel of W[k,c,p,q] gy[n,k,i,j]``, a new array.
+
+    ``op`` is the name under which the multiply-adds are reported (a transposed convolution is this pass).
+    """
+    n, c = len(gy), weight.shape[1] * groups
+    count_macs(op, _macs(n, weight.size, window))
+    gx = allocate(gy, (n, c, window.h, window.w), fill=0)
+    if not is_abstract(gy):
+        _passes(knob, n, c, window, groups).grad_x(gy, weight, window, groups, gx)
+    return gx
+
+
+def conv2d_grad_w(gy: Array, x: Array, window: Window2d, groups: int, knob: str = "auto") -> Array:
+    """``gW[k,c,p,q] = sum_{n,i,j} gy[n,k,i,j] * (the pixel that the tap reads)``, a new array."""
+    (n, c), k = x.shape[:2], gy.shape[1]
+    gw = allocate(x, (k, c // groups, window.kh, window.kw), fill=0)
+    count_macs("conv2d_grad_w", _macs(n, gw.size, window))
+    _passes(knob, n, c, window, groups).grad_w(gy, x, window, groups, gw)
+    return gw

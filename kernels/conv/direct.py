@@ -1,0 +1,44 @@
+"""Convolution by loops over the taps, without columns: the plan ``direct``."""
+
+from minicnn.kernels.arrays import Array, array_module, twin
+from minicnn.kernels.window import Window2d
+
+
+def forward(x: Array, weight: Array, bias: Array | None, window: Window2d, groups: int, y: Array) -> None:
+    """Plan direct: ``y (N, K, OH, OW)``."""
+    shift = x.reshape(-1)[:0] if bias is None else bias
+    twin("minicnn.kernels.conv", x).direct_forward(x, weight, shift, y, tuple(window), groups)
+
+
+def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -> None:
+    """Plan direct: ``gx (N, C, H, W)``, which comes zeroed.
+
+    At stride 1 it is a convolution of gy with the filters turned by 180 degrees, which the faster kernel does.
+    """
+    if (window.sh, window.sw) != (1, 1):
+        twin("minicnn.kernels.conv", gy).direct_grad_x(gy, weight, gx, tuple(window), groups)
+        return
+    k, channels, kh, kw = weight.shape
+    turned = weight.reshape(groups, k // groups, channels, kh, kw)[..., ::-1, ::-1].swapaxes(1, 2)
+    turned = array_module(weight).ascontiguousarray(turned).reshape(groups * channels, k // groups, kh, kw)
+    forward(gy, turned, None, _backwards(window), groups, gx)
+
+
+def _backwards(window: Window2d) -> Window2d:
+    """The window of gx seen as a convolution of gy; its paddings are negative where forward's exceed the kernel."""
+    reach_h, reach_w = window.dh * (window.kh - 1), window.dw * (window.kw - 1)
+    return window._replace(
+        h=window.oh,
+        w=window.ow,
+        oh=window.h,
+        ow=window.w,
+        top=reach_h - window.top,
+        bottom=reach_h - window.bottom,
+        left=reach_w - window.left,
+        right=reach_w - window.right,
+    )
+
+
+def grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> None:
+    """Plan direct: ``gw (K, C/g, kh, kw)``."""
+    twin("minicnn.kernels.conv", x).direct_grad_w(gy, x, gw, tuple(window), groups)

@@ -1,0 +1,210 @@
+"""Cases of the linear layer and the convolutions."""
+
+import numpy as np
+from hypothesis import strategies as st
+
+from minicnn import ops
+from minicnn.errors import ArgumentError, DTypeError, ShapeError
+from tests.ops.case import A, Case, Mistake, shapes
+
+
+def both(value):
+    return tuple(value) if isinstance(value, tuple) else (value, value)
+
+
+def sides(padding, kernel=(1, 1), dilation=(1, 1)):
+    """((top, bottom), (left, right)) in numbers."""
+    if padding == "same":
+        total = [d * (k - 1) for k, d in zip(kernel, dilation, strict=True)]
+        return tuple((t // 2, t - t // 2) for t in total)
+    return ((0, 0), (0, 0)) if padding == "valid" else tuple(both(side) for side in both(padding))
+
+
+def padded(x, padding):
+    (top, bottom), (left, right) = padding
+    n, c, h, w = x.shape
+    big = np.zeros((n, c, h + top + bottom, w + left + right), x.dtype)
+    big[:, :, top : top + h, left : left + w] = x
+    return big
+
+
+def conv2d_oracle(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    if x.ndim == 3:
+        return conv2d_oracle(x[None], weight, bias, stride, padding, dilation, groups)[0]
+    (sh, sw), (dh, dw) = both(stride), both(dilation)
+    k_count, c_count, kh, kw = weight.shape
+    big = padded(x, sides(padding, (kh, kw), (dh, dw)))
+    oh, ow = (big.shape[2] - dh * (kh - 1) - 1) // sh + 1, (big.shape[3] - dw * (kw - 1) - 1) // sw + 1
+    y = np.zeros((len(x), k_count, oh, ow))
+    for n, k, i, j in np.ndindex(y.shape):
+        first = k // (k_count // groups) * c_count
+        total = 0.0 if bias is None else bias[k]
+        for c, p, q in np.ndindex(c_count, kh, kw):
+            total += weight[k, c, p, q] * big[n, first + c, i * sh + p * dh, j * sw + q * dw]
+        y[n, k, i, j] = total
+    return y
+
+
+def linear_oracle(x, weight, bias=None):
+    y = np.zeros((*x.shape[:-1], len(weight)))
+    for index in np.ndindex(y.shape):
+        y[index] = 0.0 if bias is None else bias[index[-1]]
+        for i in range(weight.shape[1]):
+            y[index] += x[(*index[:-1], i)] * weight[index[-1], i]
+    return y
+
+
+def linear_geometry(draw):
+    lead, inputs, outputs = draw(shapes(0, 3, 4)), draw(st.integers(1, 6)), draw(st.integers(1, 5))
+    bias = A((outputs,)) if draw(st.booleans()) else None
+    return {"x": A((*lead, inputs)), "weight": A((outputs, inputs)), "bias": bias}
+
+
+def one_or_two(draw, low, high):
+    numbers = st.integers(low, high)
+    return draw(st.one_of(numbers, st.tuples(numbers, numbers)))
+
+
+def conv_geometry(draw, groups=(1, 2), channels=(1, 3), pointwise=False):
+    group_count, c, k = draw(st.integers(*groups)), draw(st.integers(*channels)), draw(st.integers(1, 3))
+    kh, kw = (1, 1) if pointwise else (draw(st.integers(1, 3)), draw(st.integers(1, 3)))
+    stride, dilation = (1, 1) if pointwise else (one_or_two(draw, 1, 3), one_or_two(draw, 1, 2))
+    number = st.integers(0, 3)
+    pair = st.tuples(number, number)
+    kinds = [number, pair, st.tuples(pair, pair), st.just("valid")]
+    if both(stride) == (1, 1):
+        kinds.append(st.just("same"))
+    padding = 0 if pointwise else draw(st.one_of(kinds))
+    dh, dw = both(dilation)
+    (top, bottom), (left, right) = sides(padding, (kh, kw), (dh, dw))
+    h = max(draw(st.integers(1, 6)), dh * (kh - 1) + 1 - top - bottom)
+    w = max(draw(st.integers(1, 6)), dw * (kw - 1) + 1 - left - right)
+    batch = draw(st.sampled_from([(), (1,), (2,), (3,)]))
+    return {
+        "x": A((*batch, group_count * c, h, w)),
+        "weight": A((group_count * k, c, kh, kw)),
+        "bias": A((group_count * k,)) if draw(st.booleans()) else None,
+        "stride": stride,
+        "padding": padding,
+        "dilation": dilation,
+        "groups": group_count,
+    }
+
+
+def image(*shape, kind="f4"):
+    return np.ones(shape, kind)
+
+
+def conv_mistake(name, match, error=ShapeError, x=(1, 4, 6, 6), weight=(2, 4, 3, 3), bias=None, **options):
+    def call():
+        return ops.conv2d(image(*x), image(*weight), None if bias is None else image(*bias), **options)
+
+    return Mistake(name, call, error, match)
+
+
+CONV_EDGES = {
+    "batch0": {"x": A((0, 3, 5, 5)), "weight": A((2, 3, 3, 3)), "bias": A((2,))},
+    "one_pixel": {"x": A((2, 3, 1, 1)), "weight": A((2, 3, 1, 1)), "bias": A((2,))},
+    "stride_gt_kernel": {"x": A((2, 2, 9, 8)), "weight": A((3, 2, 2, 2)), "bias": None, "stride": (4, 3)},
+    "padding_ge_kernel": {"x": A((2, 2, 4, 4)), "weight": A((3, 2, 3, 2)), "bias": A((3,)), "padding": (4, 3)},
+    "no_tap": {"x": A((2, 1, 1, 2)), "weight": A((2, 1, 2, 2)), "bias": A((2,)), "padding": 2, "dilation": 3},
+    "asymmetric": {"x": A((1, 2, 5, 4)), "weight": A((2, 2, 3, 3)), "bias": None, "padding": ((0, 3), (2, 1))},
+    "same_even_kernel": {"x": A((1, 2, 5, 4)), "weight": A((2, 2, 4, 2)), "bias": None, "padding": "same"},
+    "unbatched": {"x": A((2, 5, 4)), "weight": A((2, 2, 3, 3)), "bias": A((2,))},
+}
+
+DEPTHWISE_EDGES = {
+    "batch0": {"x": A((0, 3, 5, 5)), "weight": A((3, 1, 3, 3)), "bias": A((3,)), "groups": 3},
+    "one_pixel": {"x": A((2, 2, 1, 1)), "weight": A((2, 1, 1, 1)), "bias": A((2,)), "groups": 2},
+    "stride_gt_kernel": {"x": A((2, 2, 9, 8)), "weight": A((4, 1, 2, 2)), "bias": None, "stride": (4, 3), "groups": 2},
+    "padding_ge_kernel": {"x": A((2, 2, 4, 6)), "weight": A((2, 1, 3, 3)), "bias": None, "padding": 5, "groups": 2},
+    "no_tap": {
+        "x": A((2, 2, 1, 2)),
+        "weight": A((2, 1, 2, 3)),
+        "bias": A((2,)),
+        "padding": 3,
+        "dilation": 3,
+        "groups": 2,
+    },
+}
+
+CONV_MISTAKES = (
+    conv_mistake(
+        "channels", r"conv2d: x has 4 channels.*expects 3; fix: a weight of shape \(2, 4", weight=(2, 3, 3, 3)
+    ),
+    conv_mistake("groups and filters", "conv2d: groups=2 does not divide the 3 filters", weight=(3, 2, 3, 3), groups=2),
+    conv_mistake(
+        "groups and channels", "conv2d: groups=3 does not divide the 4 channels", weight=(3, 2, 3, 3), groups=3
+    ),
+    conv_mistake("zero groups", "conv2d: groups=0 is too small", ArgumentError, groups=0),
+    conv_mistake("bias length", r"conv2d: bias has shape \(3,\), expected \(2,\)", bias=(3,)),
+    conv_mistake("window too large", "conv2d: the window spans 9 pixels of height.*has only 8", padding=1, dilation=4),
+    conv_mistake("negative padding", "conv2d: padding=-1 is too small", ArgumentError, padding=-1),
+    conv_mistake("zero stride", "conv2d: stride=0 is too small", ArgumentError, stride=0),
+    conv_mistake("zero dilation", "conv2d: dilation=0 is too small", ArgumentError, dilation=0),
+    conv_mistake("fractional stride", "conv2d: stride=1.5 is a float", ArgumentError, stride=1.5),
+    conv_mistake("unknown padding", "conv2d: padding='full' is unknown", ArgumentError, padding="full"),
+    conv_mistake("same with stride", "conv2d: padding='same' needs stride 1", ArgumentError, padding="same", stride=2),
+    conv_mistake("weight rank", r"conv2d: weight has shape \(2, 4, 3\), expected \(K, C/groups", weight=(2, 4, 3)),
+    conv_mistake("x rank", r"conv2d: x has shape \(6, 6\), expected \(N, C, H, W\)", x=(6, 6)),
+    conv_mistake("empty image", "conv2d: the image has height 0", x=(1, 4, 0, 6)),
+    conv_mistake("empty kernel", "conv2d: kernel_size=.*0.*too small", ArgumentError, weight=(2, 4, 0, 3)),
+    Mistake(
+        "mixed dtypes",
+        lambda: ops.conv2d(image(1, 4, 6, 6, kind="f8"), image(2, 4, 3, 3)),
+        DTypeError,
+        "conv2d: weight has dtype float32, but x has float64",
+    ),
+    Mistake(
+        "integer images",
+        lambda: ops.conv2d(image(1, 4, 6, 6, kind="u1"), image(2, 4, 3, 3)),
+        DTypeError,
+        "conv2d: x has dtype uint8.*divided by 255",
+    ),
+)
+
+CASES = [
+    Case(
+        "linear",
+        geometry=linear_geometry,
+        oracle=linear_oracle,
+        edges={
+            "batch0": {"x": A((0, 3)), "weight": A((2, 3)), "bias": A((2,))},
+            "one_vector": {"x": A((3,)), "weight": A((2, 3)), "bias": A((2,))},
+        },
+        mistakes=(
+            Mistake(
+                "features",
+                lambda: ops.linear(image(2, 400), image(10, 120)),
+                ShapeError,
+                r"linear: x has shape \(2, 400\).*last dimension to be 120; fix: flatten",
+            ),
+            Mistake(
+                "weight rank", lambda: ops.linear(image(2, 4), image(4)), ShapeError, r"linear: weight has shape \(4,\)"
+            ),
+            Mistake(
+                "bias length",
+                lambda: ops.linear(image(2, 4), image(3, 4), image(4)),
+                ShapeError,
+                r"linear: bias has shape \(4,\), expected \(3,\)",
+            ),
+        ),
+        saves=("x", "weight"),
+    ),
+    Case(
+        "conv2d",
+        geometry=conv_geometry,
+        oracle=conv2d_oracle,
+        edges=CONV_EDGES,
+        mistakes=CONV_MISTAKES,
+        saves=("x", "weight"),
+    ),
+    Case(
+        "conv2d",
+        label="groups",
+        geometry=lambda draw: conv_geometry(draw, groups=(2, 3), channels=(1, 6)),
+        oracle=conv2d_oracle,
+        edges=DEPTHWISE_EDGES,
+        saves=("x", "weight"),
+    ),
+]
