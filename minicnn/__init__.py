@@ -6,6 +6,7 @@ from typing import Any
 from minicnn import errors, ops
 from minicnn.context import abstract, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minicnn.gradcheck import gradcheck
+from minicnn.kernels.conv.plan import conv_plan
 from minicnn.kernels.shape_array import ShapeArray
 from minicnn.random import Generator, manual_seed
 from minicnn.record import record, unwrap
@@ -18,6 +19,7 @@ __all__ = [
     "ShapeArray",
     "Tensor",
     "abstract",
+    "conv_plan",
     "enable_grad",
     "errors",
     "gradcheck",
