@@ -130,12 +130,11 @@ class Identity(Module):
 class Flatten(Module):
     """Joins the dimensions ``start_dim`` to ``end_dim``: (N, C, H, W) -> (N, C*H*W)."""
 
+    printed = ("start_dim", "end_dim")
+
     def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
         super().__init__()
         self.start_dim, self.end_dim = start_dim, end_dim
 
     def forward(self, x: Any) -> Any:
         return ops.flatten(x, self.start_dim, self.end_dim)
-
-    def extra_repr(self) -> str:
-        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

@@ -43,6 +43,7 @@ class Module:
 
     # Names that a state dict may lack (written by versions that did not have them yet).
     optional_state: frozenset[str] = frozenset()
+    printed: tuple[str, ...] = ()  # attributes that ``repr`` shows
     training: bool
 
     def __init__(self) -> None:
@@ -267,7 +268,7 @@ class Module:
 
     def extra_repr(self) -> str:
         """The options printed in the parentheses of ``repr``."""
-        return ""
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self.printed)
 
     def __repr__(self) -> str:
         lines = [f"({name}): {child!r}".replace("\n", "\n  ") for name, child in self.named_children()]
