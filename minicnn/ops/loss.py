@@ -149,7 +149,7 @@ def _soft_cross_entropy(
         gt = None
         if needs[1]:
             log_p = (x3 - lse.reshape(n, 1, s)).astype(xa.dtype)
-            gt = (-(1 - smoothing) * scale.reshape(n, 1, s) * wa.reshape(1, c, 1) * log_p).reshape(xa.shape)
+            gt = (-(1 - smoothing) * scale.reshape(n, 1, s) * wa.reshape(1, c, 1) * log_p).reshape(ta.shape)
         return gx, gt
 
     shape = () if xa.ndim == 1 else (xa.shape[0], *xa.shape[2:])

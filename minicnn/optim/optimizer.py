@@ -1,0 +1,226 @@
+"""``Optimizer``: parameter groups with options, slots a parameter, and their state as numbers and arrays."""
+
+import numbers
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from minicnn.errors import ArgumentError, CheckpointError, DeviceError, DTypeError, GradientError, ShapeError
+from minicnn.kernels.arrays import Array, allocate, contiguous, device_of, is_abstract
+from minicnn.tensor import Tensor, move
+
+Options = dict[str, Any]
+Slots = dict[str, Array]
+
+
+class Optimizer:
+    """Base of the optimisers: groups of parameters, each with its own options.
+
+    ``params`` is an iterable of leaf tensors, of ``(name, tensor)`` pairs, or of groups: dicts with ``"params"`` and
+    options that differ from the defaults. ``param_groups`` holds them with every option filled in; ``lr`` reads the
+    first group's rate and sets every group's.
+
+    A subclass gives ``_slot_names`` and ``_update``, and ``_check`` for its options. Slots (momentum, ...) are made
+    at a parameter's first step. Differences from PyTorch: ``step`` takes no closure; ``state_dict`` gives a pair.
+    """
+
+    def __init__(self, params: Iterable[Any], defaults: Options) -> None:
+        self.defaults = defaults
+        self.param_groups: list[Options] = []
+        self._names: dict[int, str] = {}
+        self._slots: list[Slots] = []
+        self._steps: list[int] = []
+        if isinstance(params, (Tensor, dict)):
+            raise ArgumentError(f"{self._op}: params is a {type(params).__name__}, expected a list; fix: [params]")
+        given = list(params)
+        if not given:
+            raise ArgumentError(f"{self._op}: params is empty; fix: list(model.parameters()), taken once, not used up")
+        grouped = isinstance(given[0], dict)
+        for group in given if grouped else [{"params": given}]:
+            self.add_param_group(group)
+
+    @property
+    def _op(self) -> str:
+        return f"optim.{type(self).__name__}"
+
+    # ---- groups
+
+    def add_param_group(self, group: Options) -> None:
+        """Add ``{"params": [...], option: value, ...}``; missing options take the defaults."""
+        if not isinstance(group, dict) or "params" not in group:
+            raise ArgumentError(f"{self._op}: a group is {group!r}, expected a dict with 'params'")
+        unknown = sorted(set(group) - {"params", *self.defaults})
+        if unknown:
+            raise ArgumentError(
+                f"{self._op}: a group has the unknown option {unknown[0]!r}, expected one of {', '.join(self.defaults)}"
+            )
+        options = {**self.defaults, **{name: value for name, value in group.items() if name != "params"}}
+        self._check(options)
+        members = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
+        tensors = [self._parameter(member) for member in members]
+        self.param_groups.append({"params": tensors, **options})
+        self._slots += [{} for _ in tensors]
+        self._steps += [0] * len(tensors)
+
+    def _parameter(self, member: Any) -> Tensor:
+        name, tensor = member if isinstance(member, tuple) and len(member) == 2 else ("", member)
+        if not isinstance(tensor, Tensor):
+            raise ArgumentError(f"{self._op}: a parameter is a {type(tensor).__name__}, expected a Tensor")
+        name = name or getattr(tensor, "name", "") or f"parameter {len(self._names)}"
+        if not tensor.is_leaf:
+            raise GradientError(f"{self._op}: {name} of shape {tensor.shape} was computed; only leaves can be moved")
+        if tensor.dtype.kind != "f":
+            raise DTypeError(f"{self._op}: {name} has dtype {tensor.dtype}, expected float32 or float64")
+        if id(tensor) in self._names:
+            raise ArgumentError(
+                f"{self._op}: {name} of shape {tensor.shape} is given twice (also as {self._names[id(tensor)]}): it "
+                "would be moved twice a step; fix: list shared parameters once"
+            )
+        self._names[id(tensor)] = name
+        return tensor
+
+    def _parameters(self) -> Iterator[tuple[int, Options, Tensor]]:
+        index = 0
+        for group in self.param_groups:
+            for tensor in group["params"]:
+                yield index, group, tensor
+                index += 1
+
+    @property
+    def lr(self) -> float:
+        """The first group's learning rate; assigning sets every group's."""
+        return float(self.param_groups[0]["lr"])
+
+    @lr.setter
+    def lr(self, value: float) -> None:
+        for group in self.param_groups:
+            group["lr"] = float(value)
+
+    # ---- the step
+
+    def zero_grad(self) -> None:
+        """Forget every parameter's gradient (sets it to None)."""
+        for _, _, tensor in self._parameters():
+            tensor.grad = None
+
+    def step(self) -> None:
+        """Move every parameter that has a gradient, in place; those without are left as they are."""
+        for index, group, tensor in self._parameters():
+            if tensor.grad is None or is_abstract(tensor.data):
+                continue
+            gradient = self._gradient(tensor)
+            weight = _writable(tensor)
+            slots, self._steps[index] = self._slots[index], self._steps[index] + 1
+            for name, fill in self._slot_fills(group).items():
+                if name not in slots:
+                    slots[name] = allocate(weight, weight.shape, fill=fill)
+                self._check_slot(tensor, name, slots[name])
+            self._update(weight, gradient, slots, self._steps[index], group)
+            tensor.bump()
+
+    def _gradient(self, tensor: Tensor) -> Array:
+        grad, name = tensor.grad, self._names[id(tensor)]
+        if not isinstance(grad, Tensor):
+            raise GradientError(f"{self._op}: the gradient of {name} is a {type(grad).__name__}, expected a Tensor")
+        if grad.shape != tensor.shape:
+            raise ShapeError(f"{self._op}: the gradient of {name} has shape {grad.shape}, expected {tensor.shape}")
+        if grad.dtype != tensor.dtype:
+            raise DTypeError(f"{self._op}: the gradient of {name} has dtype {grad.dtype}, expected {tensor.dtype}")
+        return contiguous(grad.data)
+
+    def _check_slot(self, tensor: Tensor, name: str, slot: Array) -> None:
+        if slot.dtype != tensor.dtype or device_of(slot) != tensor.device:
+            raise DeviceError(
+                f"{self._op}: {self._names[id(tensor)]} is {tensor.dtype} on {tensor.device}, but its {name} is "
+                f"{slot.dtype} on {device_of(slot)}; fix: move or convert the model before its first step"
+            )
+
+    # ---- for the subclass
+
+    def _check(self, options: Options) -> None:
+        """Raise ArgumentError for options out of range."""
+
+    def _slot_fills(self, group: Options) -> dict[str, float]:
+        """The slots that a parameter of ``group`` needs, and what they hold before the first step."""
+        raise NotImplementedError
+
+    def _update(self, w: Array, g: Array, slots: Slots, step: int, group: Options) -> None:
+        """Move ``w`` and the slots in place; ``step`` counts this parameter's steps from 1."""
+        raise NotImplementedError
+
+    # ---- state
+
+    def state_dict(self) -> tuple[dict[str, Any], dict[str, Array]]:
+        """What is needed to go on: numbers that JSON can hold, and the slots as CPU arrays (not copied)."""
+        groups = [
+            {"params": len(group["params"]), **{name: group[name] for name in self.defaults}}
+            for group in self.param_groups
+        ]
+        arrays = {
+            f"{index}/{name}": move(array, "cpu")
+            for index, slots in enumerate(self._slots)
+            for name, array in slots.items()
+        }
+        return {"optimizer": type(self).__name__, "groups": groups, "steps": list(self._steps)}, arrays
+
+    def load_state_dict(self, state: dict[str, Any], arrays: dict[str, Array]) -> None:
+        """Go on from ``state_dict()`` of the same optimiser over the same parameters, in the same order; copies.
+
+        **Raises** CheckpointError when they do not fit; nothing is changed then.
+        """
+        self._check_state(state)
+        slots: list[Slots] = [{} for _ in self._slots]
+        tensors = [tensor for _, _, tensor in self._parameters()]
+        for key, array in arrays.items():
+            index, _, name = key.partition("/")
+            if not index.isdigit() or int(index) >= len(tensors) or not name:
+                raise CheckpointError(f"{self._op}: the state has an array {key!r} for no parameter of this optimiser")
+            tensor = tensors[int(index)]
+            if tuple(array.shape) != tensor.shape or array.dtype != tensor.dtype:
+                raise CheckpointError(
+                    f"{self._op}: the state's {name} of {self._names[id(tensor)]} has shape {tuple(array.shape)} and "
+                    f"dtype {array.dtype}, expected {tensor.shape} and {tensor.dtype}"
+                )
+            slots[int(index)][name] = contiguous(move(array.copy(), tensor.device))
+        for group, saved in zip(self.param_groups, state["groups"], strict=True):
+            group.update({name: _plain(saved[name]) for name in self.defaults})
+        self._slots, self._steps = slots, [int(step) for step in state["steps"]]
+
+    def _check_state(self, state: dict[str, Any]) -> None:
+        if state.get("optimizer") != type(self).__name__:
+            raise CheckpointError(f"{self._op}: the state is of {state.get('optimizer')!r}")
+        saved = [group["params"] for group in state["groups"]]
+        own = [len(group["params"]) for group in self.param_groups]
+        if saved != own or len(state["steps"]) != sum(own):
+            raise CheckpointError(
+                f"{self._op}: the state has groups of {saved} parameters, expected {own}; is it of another model?"
+            )
+        for group in state["groups"]:
+            missing = sorted(set(self.defaults) - set(group))
+            if missing:
+                raise CheckpointError(f"{self._op}: the state has no option {missing[0]!r}")
+
+
+def _plain(value: Any) -> Any:
+    """JSON turns tuples into lists."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _writable(tensor: Tensor) -> Array:
+    """The tensor's array, replaced by a copy when it cannot be written flat (read-only, or strided)."""
+    array = tensor.data
+    if array.flags.c_contiguous and getattr(array.flags, "writeable", True):
+        return array
+    tensor.data = array.copy(order="C")
+    return tensor.data
+
+
+def in_range(op: str, options: Options, name: str, low: float, high: float = float("inf"), top: bool = False) -> None:
+    """**Raises** ArgumentError unless ``low <= options[name] < high`` (``<=`` with ``top``), and finite."""
+    values = options[name] if isinstance(options[name], tuple) else (options[name],)
+    for value in values:
+        number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not number or not (low <= value < high or (top and value == high)):
+            bound = (
+                f"at least {low:g}" if high == float("inf") else f"from {low:g} {'to' if top else 'to below'} {high:g}"
+            )
+            raise ArgumentError(f"{op}: {name}={options[name]!r}, expected a number {bound}")
