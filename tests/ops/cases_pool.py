@@ -190,13 +190,13 @@ IMAGE = np.zeros((1, 1, 4, 4), np.float32)
 def window_mistakes(op):
     call = getattr(ops, op)
     return (
-        Mistake("padding > kernel/2", lambda: call(IMAGE, 3, padding=2), ShapeError, rf"{op}: padding=2 .*half.*fix"),
-        Mistake("negative padding", lambda: call(IMAGE, 3, padding=-1), ArgumentError, rf"{op}: padding=-1 .*least 0"),
-        Mistake("stride 0", lambda: call(IMAGE, 3, stride=0), ArgumentError, rf"{op}: stride=0 .*at least 1"),
-        Mistake("kernel 0", lambda: call(IMAGE, 0), ArgumentError, rf"{op}: kernel_size=0 .*at least 1"),
-        Mistake("window too large", lambda: call(IMAGE, 5), ShapeError, rf"{op}: the window spans 5 .*only 4.*fix"),
-        Mistake("two dimensions", lambda: call(IMAGE[0, 0], 2), ShapeError, rf"{op}: x has shape \(4, 4\).*C, H, W"),
-        Mistake("no pixel", lambda: call(IMAGE[:, :, :0], 1), ShapeError, rf"{op}: .*\(1, 1, 0, 4\).*at least 1 x 1"),
+        Mistake("padding_over_half", lambda: call(IMAGE, 3, padding=2), ShapeError, rf"{op}: padding=2 .*half.*fix"),
+        Mistake("negative_padding", lambda: call(IMAGE, 3, padding=-1), ArgumentError, rf"{op}: padding=-1 .*least 0"),
+        Mistake("stride_0", lambda: call(IMAGE, 3, stride=0), ArgumentError, rf"{op}: stride=0 .*at least 1"),
+        Mistake("kernel_0", lambda: call(IMAGE, 0), ArgumentError, rf"{op}: kernel_size=0 .*at least 1"),
+        Mistake("window_too_large", lambda: call(IMAGE, 5), ShapeError, rf"{op}: the window spans 5 .*only 4.*fix"),
+        Mistake("two_dimensions", lambda: call(IMAGE[0, 0], 2), ShapeError, rf"{op}: x has shape \(4, 4\).*C, H, W"),
+        Mistake("no_pixel", lambda: call(IMAGE[:, :, :0], 1), ShapeError, rf"{op}: .*\(1, 1, 0, 4\).*at least 1 x 1"),
         Mistake("uint8", lambda: call(IMAGE.astype(np.uint8), 2), DTypeError, rf"{op}: x has dtype uint8.*fix"),
     )
 
@@ -247,7 +247,7 @@ def global_case(op, oracle, kind, saves=()):
         geometry=lambda draw: {"x": image(draw, (1, 1), kind)},
         oracle=oracle,
         edges={"batch0": {"x": A((0, 2, 3, 3))}, "one_pixel": {"x": A((1, 1, 1, 1))}},
-        mistakes=(Mistake("two dimensions", lambda: call(IMAGE[0, 0]), ShapeError, rf"{op}: x has shape \(4, 4\)"),),
+        mistakes=(Mistake("two_dimensions", lambda: call(IMAGE[0, 0]), ShapeError, rf"{op}: x has shape \(4, 4\)"),),
         saves=saves,
     )
 
@@ -255,9 +255,9 @@ def global_case(op, oracle, kind, saves=()):
 def adaptive_mistakes(op):
     call = getattr(ops, op)
     return (
-        Mistake("output 0", lambda: call(IMAGE, 0), ArgumentError, rf"{op}: output_size=.*0.*at least 1"),
-        Mistake("three numbers", lambda: call(IMAGE, (1, 2, 3)), ArgumentError, rf"{op}: output_size=.*3 numbers"),
-        Mistake("no pixel", lambda: call(IMAGE[..., :0], 1), ShapeError, rf"{op}: .*\(1, 1, 4, 0\).*at least 1 x 1"),
+        Mistake("output_0", lambda: call(IMAGE, 0), ArgumentError, rf"{op}: output_size=.*0.*at least 1"),
+        Mistake("three_numbers", lambda: call(IMAGE, (1, 2, 3)), ArgumentError, rf"{op}: output_size=.*3 numbers"),
+        Mistake("no_pixel", lambda: call(IMAGE[..., :0], 1), ShapeError, rf"{op}: .*\(1, 1, 4, 0\).*at least 1 x 1"),
     )
 
 
@@ -293,7 +293,7 @@ CASES = [
         mistakes=(
             *window_mistakes("avg_pool2d"),
             Mistake(
-                "divisor 0",
+                "divisor_0",
                 lambda: ops.avg_pool2d(IMAGE, 2, divisor_override=0),
                 ArgumentError,
                 "avg_pool2d: divisor_override=0 .*at least 1",
@@ -336,31 +336,31 @@ CASES = [
         saves=("indices",),
         mistakes=(
             Mistake(
-                "index outside",
+                "index_outside",
                 lambda: ops.max_unpool2d(IMAGE[..., :2, :2], ZERO + np.array([[0, 0], [0, 16]]), 2),
                 IndexRangeError,
                 r"max_unpool2d: indices\[0, 0, 1, 1\] is 16, outside .*4 x 4.*fix",
             ),
             Mistake(
-                "index -1",
+                "index_-1",
                 lambda: ops.max_unpool2d(IMAGE[..., :2, :2], ZERO - 1, 2),
                 IndexRangeError,
                 "max_unpool2d: .* is -1",
             ),
             Mistake(
-                "float indices",
+                "float_indices",
                 lambda: ops.max_unpool2d(IMAGE[..., :2, :2], IMAGE[..., :2, :2], 2),
                 DTypeError,
                 "max_unpool2d: indices has dtype float32, expected the integers",
             ),
             Mistake(
-                "other shape",
+                "other_shape",
                 lambda: ops.max_unpool2d(IMAGE, ZERO, 2),
                 ShapeError,
                 r"max_unpool2d: indices has shape \(1, 1, 2, 2\), expected .*\(1, 1, 4, 4\)",
             ),
             Mistake(
-                "impossible size",
+                "impossible_size",
                 lambda: ops.max_unpool2d(IMAGE[..., :2, :2], ZERO, 2, output_size=(6, 4)),
                 ShapeError,
                 r"max_unpool2d: output_size=\(6, 4\) differs from \(4, 4\).*fix",
