@@ -12,13 +12,23 @@ outside the image, ``g(k) = k // (K/groups)``. Results have the same bits at any
 from collections.abc import Callable
 from typing import NamedTuple
 
-from minicnn.kernels.arrays import Array, allocate, is_abstract
+from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
 from minicnn.kernels.conv import columns, direct
 from minicnn.kernels.conv.plan import choose, conv_plan, current_plan, explain
 from minicnn.kernels.counting import count_macs
 from minicnn.kernels.window import Window2d
 
-__all__ = ["conv2d_forward", "conv2d_grad_w", "conv2d_grad_x", "conv_plan", "current_plan", "explain"]
+__all__ = [
+    "conv2d_forward",
+    "conv2d_grad_w",
+    "conv2d_grad_x",
+    "conv_plan",
+    "conv_transpose2d_forward",
+    "current_plan",
+    "explain",
+    "fold_forward",
+    "unfold_forward",
+]
 
 
 class Passes(NamedTuple):
@@ -79,3 +89,33 @@ def conv2d_grad_w(gy: Array, x: Array, window: Window2d, groups: int, knob: str 
     count_macs("conv2d_grad_w", _macs(n, gw.size, window))
     _passes(knob, n, c, window, groups).grad_w(gy, x, window, groups, gw)
     return gw
+
+
+def conv_transpose2d_forward(
+    x: Array, weight: Array, bias: Array | None, window: Window2d, groups: int, knob: str = "auto"
+) -> Array:
+    """``y (N, K, h, w)``: the grad_x of the convolution ``window`` describes, whose output is ``x``; plus the bias."""
+    y = conv2d_grad_x(x, weight, window, groups, knob, op="conv_transpose2d")
+    if bias is not None and not is_abstract(x):
+        y += bias[:, None, None]
+    return y
+
+
+def unfold_forward(x: Array, window: Window2d) -> Array:
+    """The columns ``(N, C*kh*kw, OH*OW)``: row ``(c*kh + p)*kw + q`` holds the pixel tap (p, q) of channel c reads."""
+    n, c = x.shape[:2]
+    col = allocate(x, (n, c * window.taps, window.oh * window.ow))
+    if not is_abstract(x):
+        for image in range(n):
+            twin(__name__, x).im2col(x, col[image], tuple(window), 0, image * window.oh * window.ow)
+    return col
+
+
+def fold_forward(col: Array, window: Window2d) -> Array:
+    """The images ``(N, C, H, W)``: each pixel is the sum of the entries of ``col`` that unfold would fill with it."""
+    n, rows, positions = col.shape
+    x = allocate(col, (n, rows // window.taps, window.h, window.w), fill=0)
+    if not is_abstract(col):
+        for image in range(n):
+            twin(__name__, col).col2im(col[image], x, tuple(window), 0, image * positions)
+    return x

@@ -59,11 +59,12 @@ def choose(knob: str, n: int, c: int, window: Window2d, groups: int) -> Choice:
     if knob in ("im2col", "direct"):
         return Choice(knob, f"conv_plan({knob!r}) forces it")
     channels, pixels = c // groups, window.oh * window.ow
+    pointwise = window.is_pointwise and (window.h, window.w) == window.out
     if groups > 1 and channels <= DIRECT_CHANNELS:
         return Choice("direct", f"{channels} channels a group (at most {DIRECT_CHANNELS}): too thin for a GEMM")
-    if window.is_pointwise and (pixels >= POINTWISE_PIXELS or n == 1):
+    if pointwise and (pixels >= POINTWISE_PIXELS or n == 1):
         return Choice("pointwise", "1x1, stride 1, no padding: the image is its own column matrix")
-    if window.is_pointwise:
+    if pointwise:
         return Choice("im2col", f"1x1, but only {pixels} pixels: one GEMM over several of the {n} images")
     return Choice("im2col", f"{channels} channels a group times {window.taps} taps: columns and GEMM")
 

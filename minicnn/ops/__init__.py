@@ -4,7 +4,7 @@ import sys
 
 from minicnn import operators
 from minicnn.ops.activation import log_softmax, relu, softmax
-from minicnn.ops.conv import conv2d
+from minicnn.ops.conv import conv2d, conv_transpose2d
 from minicnn.ops.linear import linear
 from minicnn.ops.loss import cross_entropy, nll_loss
 from minicnn.ops.lrn import local_response_norm
@@ -22,6 +22,7 @@ from minicnn.ops.pool import (
 from minicnn.ops.random import alpha_dropout, drop_connect, dropout, dropout2d, stochastic_depth
 from minicnn.ops.rearrange import channel_shuffle, pixel_shuffle, pixel_unshuffle
 from minicnn.ops.sampling import affine_grid, grid_sample, interpolate
+from minicnn.ops.unfold import fold, unfold
 
 __all__ = [
     "adaptive_avg_pool2d",
@@ -34,10 +35,12 @@ __all__ = [
     "batch_norm_train",
     "channel_shuffle",
     "conv2d",
+    "conv_transpose2d",
     "cross_entropy",
     "drop_connect",
     "dropout",
     "dropout2d",
+    "fold",
     "global_avg_pool2d",
     "global_max_pool2d",
     "grid_sample",
@@ -57,6 +60,7 @@ __all__ = [
     "relu",
     "softmax",
     "stochastic_depth",
+    "unfold",
 ]
 
 operators.ops = sys.modules[__name__]

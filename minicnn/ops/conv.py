@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from minicnn.errors import ShapeError
+from minicnn.errors import ArgumentError, ShapeError
 from minicnn.kernels import conv as K
-from minicnn.ops.geometry import Padding, Pair, batched, integer, window2d
+from minicnn.kernels.window import Window2d
+from minicnn.ops.geometry import Padding, Pair, batched, integer, pair, window2d
 from minicnn.record import record, unwrap
 from minicnn.tensor import Tensor
 
@@ -49,6 +50,82 @@ def conv2d(
         )
 
     return record("conv2d", y[0] if unbatched else y, (x, weight, bias), vjp)
+
+
+def conv_transpose2d(
+    x: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    output_padding: Pair = 0,
+    groups: int = 1,
+    dilation: Pair = 1,
+) -> Tensor:
+    """Transposed convolution: the map that takes ``gy`` to ``gx`` in a ``conv2d`` with the same filters.
+
+    **Shapes** x (N, C, H, W) or (C, H, W), weight (C, K/groups, kh, kw), bias (K,) -> (N, K, OH, OW);
+    ``OH = (H - 1)*sh - top - bottom + dh*(kh-1) + output_padding + 1``, OW likewise. ``output_padding`` picks one of
+    the sizes that ``conv2d`` with this stride maps to H; it adds no zeros to x.
+
+    **Math** every pixel of x adds itself times the filter: ``y[n, k, i*sh + p*dh - top, j*sw + q*dw - left] +=
+    W[c,k,p,q] x[n,c,i,j]`` for all c of k's group.
+
+    **Saves** x and weight.
+
+    **Raises** ShapeError for channels, groups or ranks that do not fit, or a padding that leaves no pixel;
+    ArgumentError unless output_padding is smaller than stride or dilation.
+
+    **See** Dumoulin, Visin 2016, section 4.
+    """
+    xa, wa, ba = unwrap("conv_transpose2d", x=x, weight=weight, bias=bias)
+    images, unbatched = batched("conv_transpose2d", xa)
+    groups = _check_filters("conv_transpose2d", wa.shape, groups)
+    if images.shape[1] != wa.shape[0]:
+        raise ShapeError(
+            f"conv_transpose2d: x has {images.shape[1]} channels (shape {images.shape}), but weight {wa.shape} expects "
+            f"{wa.shape[0]}; fix: a weight of shape {(images.shape[1], *wa.shape[1:])}"
+        )
+    _check_bias("conv_transpose2d", ba, wa.shape[1] * groups)
+    window = transposed_window2d(images.shape[2:], wa.shape[2:], stride, padding, output_padding, dilation)
+    knob = K.current_plan()
+    y = K.conv_transpose2d_forward(images, wa, ba, window, groups, knob)
+
+    def vjp(gy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
+        g = gy.reshape(len(images), wa.shape[1] * groups, window.h, window.w)
+        return (
+            K.conv2d_forward(g, wa, None, window, groups, knob).reshape(xa.shape) if needs[0] else None,
+            K.conv2d_grad_w(images, g, window, groups, knob) if needs[1] else None,
+            g.sum((0, 2, 3)) if needs[2] else None,
+        )
+
+    return record("conv_transpose2d", y[0] if unbatched else y, (x, weight, bias), vjp)
+
+
+def transposed_window2d(
+    size: tuple[int, int], kernel_size: Any, stride: Any, padding: Any, output_padding: Any, dilation: Any
+) -> Window2d:
+    """The window of the convolution whose *output* has ``size``: h, w are the transposed convolution's output."""
+    op = "conv_transpose2d"
+    if isinstance(padding, str):
+        raise ArgumentError(f"{op}: padding={padding!r} is not defined here, expected numbers; fix: padding=0")
+    strides, dilations = pair(op, "stride", stride, 1), pair(op, "dilation", dilation, 1)
+    # An image exactly as large as the window: what is left to window2d is to parse the numbers.
+    kernel = pair(op, "kernel_size", kernel_size, 1)
+    spans = tuple(d * (k - 1) + 1 for d, k in zip(dilations, kernel, strict=True))
+    window = window2d(op, (spans[0], spans[1]), kernel, strides, padding, dilations)
+    extra = pair(op, "output_padding", output_padding, 0)
+    for axis, e, s, d in zip(("height", "width"), extra, strides, dilations, strict=True):
+        if e >= max(s, d):
+            raise ArgumentError(
+                f"{op}: output_padding={output_padding!r} is too large for the {axis}, "
+                f"expected less than its stride {s} or its dilation {d}"
+            )
+    h = (size[0] - 1) * strides[0] - window.top - window.bottom + spans[0] + extra[0]
+    w = (size[1] - 1) * strides[1] - window.left - window.right + spans[1] + extra[1]
+    if min(*size, h, w) < 1:
+        raise ShapeError(f"{op}: an image of {tuple(size)} with padding={padding!r} gives an output of {(h, w)} pixels")
+    return window._replace(h=h, w=w, oh=size[0], ow=size[1])
 
 
 def _check_filters(op: str, weight: tuple[int, ...], groups: Any) -> int:

@@ -45,6 +45,49 @@ def conv2d_oracle(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=
     return y
 
 
+def conv_transpose2d_oracle(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
+    if x.ndim == 3:
+        return conv_transpose2d_oracle(x[None], weight, bias, stride, padding, output_padding, groups, dilation)[0]
+    (sh, sw), (dh, dw), (eh, ew) = both(stride), both(dilation), both(output_padding)
+    (top, bottom), (left, right) = sides(padding)
+    c_count, k_count, kh, kw = weight.shape
+    n_count, _, h, w = x.shape
+    full = np.zeros(
+        (n_count, k_count * groups, (h - 1) * sh + dh * (kh - 1) + 1 + eh, (w - 1) * sw + dw * (kw - 1) + 1 + ew)
+    )
+    for n, c, i, j in np.ndindex(x.shape):
+        first = c // (c_count // groups) * k_count
+        for k, p, q in np.ndindex(k_count, kh, kw):
+            full[n, first + k, i * sh + p * dh, j * sw + q * dw] += x[n, c, i, j] * weight[c, k, p, q]
+    y = full[:, :, top : full.shape[2] - bottom, left : full.shape[3] - right]
+    return y if bias is None else y + bias[None, :, None, None]
+
+
+def unfold_oracle(x, kernel_size, dilation=1, padding=0, stride=1):
+    if x.ndim == 3:
+        return unfold_oracle(x[None], kernel_size, dilation, padding, stride)[0]
+    (kh, kw), (sh, sw), (dh, dw) = both(kernel_size), both(stride), both(dilation)
+    big = padded(x, sides(padding, (kh, kw), (dh, dw)))
+    oh, ow = (big.shape[2] - dh * (kh - 1) - 1) // sh + 1, (big.shape[3] - dw * (kw - 1) - 1) // sw + 1
+    y = np.zeros((len(x), x.shape[1], kh, kw, oh, ow))
+    for n, c, p, q, i, j in np.ndindex(y.shape):
+        y[n, c, p, q, i, j] = big[n, c, i * sh + p * dh, j * sw + q * dw]
+    return y.reshape(len(x), x.shape[1] * kh * kw, oh * ow)
+
+
+def fold_oracle(x, output_size, kernel_size, dilation=1, padding=0, stride=1):
+    if x.ndim == 2:
+        return fold_oracle(x[None], output_size, kernel_size, dilation, padding, stride)[0]
+    (kh, kw), (sh, sw), (dh, dw), (h, w) = both(kernel_size), both(stride), both(dilation), both(output_size)
+    (top, bottom), (left, right) = sides(padding, (kh, kw), (dh, dw))
+    oh, ow = (h + top + bottom - dh * (kh - 1) - 1) // sh + 1, (w + left + right - dw * (kw - 1) - 1) // sw + 1
+    taps = x.reshape(len(x), x.shape[1] // (kh * kw), kh, kw, oh, ow)
+    big = np.zeros((len(x), taps.shape[1], h + top + bottom, w + left + right))
+    for n, c, p, q, i, j in np.ndindex(taps.shape):
+        big[n, c, i * sh + p * dh, j * sw + q * dw] += taps[n, c, p, q, i, j]
+    return big[:, :, top : top + h, left : left + w]
+
+
 def linear_oracle(x, weight, bias=None):
     y = np.zeros((*x.shape[:-1], len(weight)))
     for index in np.ndindex(y.shape):
@@ -91,6 +134,40 @@ def conv_geometry(draw, groups=(1, 2), channels=(1, 3), pointwise=False):
     }
 
 
+def transposed_geometry(draw, groups=(1, 2), channels=(1, 3)):
+    group_count, c, k = draw(st.integers(*groups)), draw(st.integers(*channels)), draw(st.integers(1, 3))
+    kh, kw = draw(st.integers(1, 3)), draw(st.integers(1, 3))
+    (sh, sw), (dh, dw) = [draw(st.tuples(st.integers(1, 3), st.integers(1, 2))) for _ in range(2)]
+    extra = draw(st.integers(0, max(sh, dh) - 1)), draw(st.integers(0, max(sw, dw) - 1))
+    h, w = draw(st.integers(1, 4)), draw(st.integers(1, 4))
+    full = (h - 1) * sh + dh * (kh - 1) + extra[0], (w - 1) * sw + dw * (kw - 1) + extra[1]  # at padding 0, less 1
+    top, left = draw(st.integers(0, min(3, full[0]))), draw(st.integers(0, min(3, full[1])))
+    bottom, right = draw(st.integers(0, min(3, full[0] - top))), draw(st.integers(0, min(3, full[1] - left)))
+    return {
+        "x": A((*draw(st.sampled_from([(), (1,), (2,)])), group_count * c, h, w)),
+        "weight": A((group_count * c, k, kh, kw)),
+        "bias": A((group_count * k,)) if draw(st.booleans()) else None,
+        "stride": (sh, sw),
+        "padding": ((top, bottom), (left, right)),
+        "output_padding": extra,
+        "groups": group_count,
+        "dilation": (dh, dw),
+    }
+
+
+def unfold_geometry(draw):
+    g = conv_geometry(draw)
+    names = ("dilation", "padding", "stride")
+    return {"x": g["x"], "kernel_size": g["weight"].shape[2:], **{name: g[name] for name in names}}
+
+
+def fold_geometry(draw):
+    g = unfold_geometry(draw)
+    shape = g["x"].shape
+    with_columns = unfold_oracle(np.zeros(shape), **{name: g[name] for name in g if name != "x"}).shape
+    return {**g, "x": A(with_columns), "output_size": shape[-2:]}
+
+
 def image(*shape, kind="f4"):
     return np.ones(shape, kind)
 
@@ -98,6 +175,13 @@ def image(*shape, kind="f4"):
 def conv_mistake(name, match, error=ShapeError, x=(1, 4, 6, 6), weight=(2, 4, 3, 3), bias=None, **options):
     def call():
         return ops.conv2d(image(*x), image(*weight), None if bias is None else image(*bias), **options)
+
+    return Mistake(name, call, error, match)
+
+
+def transposed_mistake(name, match, error=ShapeError, x=(1, 4, 6, 6), weight=(4, 2, 3, 3), bias=None, **options):
+    def call():
+        return ops.conv_transpose2d(image(*x), image(*weight), None if bias is None else image(*bias), **options)
 
     return Mistake(name, call, error, match)
 
@@ -126,6 +210,22 @@ DEPTHWISE_EDGES = {
         "dilation": 3,
         "groups": 2,
     },
+}
+
+TRANSPOSED_EDGES = {
+    "batch0": {"x": A((0, 3, 5, 5)), "weight": A((3, 2, 3, 3)), "bias": A((2,))},
+    "one_pixel": {"x": A((2, 3, 1, 1)), "weight": A((3, 2, 1, 1)), "bias": A((2,))},
+    "stride_gt_kernel": {"x": A((2, 2, 3, 2)), "weight": A((2, 3, 2, 2)), "bias": A((3,)), "stride": (4, 3)},
+    "padding_ge_kernel": {"x": A((2, 2, 9, 9)), "weight": A((2, 3, 3, 2)), "bias": None, "padding": (4, 3)},
+    "no_tap": {"x": A((1, 1, 2, 3)), "weight": A((1, 2, 2, 2)), "bias": None, "padding": ((1, 3), 2), "dilation": 4},
+    "pointwise_with_output_padding": {
+        "x": A((1, 2, 3, 3)),
+        "weight": A((2, 2, 1, 1)),
+        "bias": A((2,)),
+        "output_padding": 1,
+        "dilation": 2,
+    },
+    "unbatched": {"x": A((2, 3, 3)), "weight": A((2, 2, 2, 2)), "bias": A((2,)), "stride": 2},
 }
 
 CONV_MISTAKES = (
@@ -206,5 +306,80 @@ CASES = [
         oracle=conv2d_oracle,
         edges=DEPTHWISE_EDGES,
         saves=("x", "weight"),
+    ),
+    Case(
+        "conv_transpose2d",
+        geometry=transposed_geometry,
+        oracle=conv_transpose2d_oracle,
+        edges=TRANSPOSED_EDGES,
+        mistakes=(
+            transposed_mistake("channels", r"x has 4 channels.*expects 3; fix: .*\(4, 2", weight=(3, 2, 3, 3)),
+            transposed_mistake("groups", "groups=3 does not divide the 4 filters", groups=3),
+            transposed_mistake("bias length", r"bias has shape \(4,\), expected \(2,\)", bias=(4,)),
+            transposed_mistake(
+                "output padding", "output_padding=2 is too large.*stride 2", ArgumentError, stride=2, output_padding=2
+            ),
+            transposed_mistake("same", "padding='same' is not defined here", ArgumentError, padding="same"),
+            transposed_mistake("no pixel left", r"padding=4 gives an output of \(0, 0\)", padding=4),
+            transposed_mistake("weight rank", r"weight has shape \(4, 2\), expected \(C, K/groups", weight=(4, 2)),
+            transposed_mistake("x rank", r"conv_transpose2d: x has shape \(4,\)", x=(4,)),
+            transposed_mistake("zero stride", "conv_transpose2d: stride=0 is too small", ArgumentError, stride=0),
+        ),
+        saves=("x", "weight"),
+    ),
+    Case(
+        "conv_transpose2d",
+        label="groups",
+        geometry=lambda draw: transposed_geometry(draw, groups=(2, 3), channels=(1, 2)),
+        oracle=conv_transpose2d_oracle,
+        saves=("x", "weight"),
+    ),
+    Case(
+        "unfold",
+        geometry=unfold_geometry,
+        oracle=unfold_oracle,
+        edges={
+            "batch0": {"x": A((0, 2, 4, 4)), "kernel_size": 2},
+            "one_pixel": {"x": A((2, 2, 1, 1)), "kernel_size": 1},
+            "stride_gt_kernel": {"x": A((2, 2, 9, 8)), "kernel_size": 2, "stride": (4, 3)},
+            "padding_ge_kernel": {"x": A((1, 2, 3, 3)), "kernel_size": (2, 3), "padding": 3},
+            "no_tap": {"x": A((1, 1, 1, 2)), "kernel_size": 2, "padding": 2, "dilation": 3},
+        },
+        mistakes=(
+            Mistake(
+                "window too large",
+                lambda: ops.unfold(image(1, 2, 4, 4), 5),
+                ShapeError,
+                "unfold: the window spans 5 pixels of height",
+            ),
+            Mistake("x rank", lambda: ops.unfold(image(4, 4), 2), ShapeError, r"unfold: x has shape \(4, 4\)"),
+        ),
+    ),
+    Case(
+        "fold",
+        geometry=fold_geometry,
+        oracle=fold_oracle,
+        edges={
+            "batch0": {"x": A((0, 8, 9)), "output_size": 4, "kernel_size": 2},
+            "one_pixel": {"x": A((2, 3, 1)), "output_size": 1, "kernel_size": 1},
+            "stride_gt_kernel": {"x": A((2, 8, 6)), "output_size": (9, 8), "kernel_size": 2, "stride": (4, 3)},
+            "padding_ge_kernel": {"x": A((1, 4, 64)), "output_size": 3, "kernel_size": 2, "padding": 3},
+            "no_tap": {"x": A((1, 4, 6)), "output_size": (1, 2), "kernel_size": 2, "padding": 2, "dilation": 3},
+        },
+        mistakes=(
+            Mistake(
+                "rows",
+                lambda: ops.fold(image(1, 7, 9), 4, 2),
+                ShapeError,
+                "fold: x has 7 rows.*multiple of the 4 taps",
+            ),
+            Mistake(
+                "columns",
+                lambda: ops.fold(image(1, 8, 8), 4, 2),
+                ShapeError,
+                r"fold: x has 8 columns.*image of \(4, 4\) has 3 x 3 = 9",
+            ),
+            Mistake("x rank", lambda: ops.fold(image(8), 4, 2), ShapeError, r"fold: x has shape \(8,\)"),
+        ),
     ),
 ]
