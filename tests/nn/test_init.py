@@ -85,10 +85,10 @@ def test_constants():
 
 def test_nothing_is_drawn_abstractly():
     generator = Generator(0)
-    before = generator.get_state()
+    before = generator.state()
     with minicnn.abstract():
         layer = nn.Conv2d(512, 512, 3, generator=generator)
-    assert isinstance(layer.weight.data, minicnn.ShapeArray) and generator.get_state() == before
+    assert isinstance(layer.weight.data, minicnn.ShapeArray) and generator.state() == before
 
 
 def test_drawing_is_announced_as_a_write():
