@@ -4,6 +4,7 @@ import importlib
 from typing import Any
 
 from minicnn import errors, ops
+from minicnn.checkpoint import checkpoint
 from minicnn.context import abstract, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minicnn.gradcheck import gradcheck
 from minicnn.kernels.conv.plan import conv_plan
@@ -19,6 +20,7 @@ __all__ = [
     "ShapeArray",
     "Tensor",
     "abstract",
+    "checkpoint",
     "conv_plan",
     "enable_grad",
     "errors",

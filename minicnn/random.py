@@ -140,11 +140,12 @@ def recorded_seeds() -> Iterator[list[int]]:
 
 
 @contextmanager
-def replayed_seeds(seeds: Iterable[int]) -> Iterator[None]:
-    """Inside the block this thread draws ``seeds`` again, in order, and no generator moves."""
-    tokens = _replay.set(deque(seeds)), _recorders.set(())
+def replayed_seeds(seeds: Iterable[int]) -> Iterator[deque[int]]:
+    """Inside the block this thread draws ``seeds`` again, in order, and no generator moves; yields those left."""
+    left = deque(seeds)
+    tokens = _replay.set(left), _recorders.set(())
     try:
-        yield
+        yield left
     finally:
         _replay.reset(tokens[0])
         _recorders.reset(tokens[1])
