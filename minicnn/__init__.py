@@ -11,6 +11,7 @@ from minicnn.kernels.conv.plan import conv_plan
 from minicnn.kernels.shape_array import ShapeArray
 from minicnn.random import Generator, manual_seed
 from minicnn.record import record, unwrap
+from minicnn.summary import summary
 from minicnn.tensor import Tensor
 
 __version__ = "0.1.0"
@@ -31,6 +32,7 @@ __all__ = [
     "ops",
     "record",
     "set_grad_enabled",
+    "summary",
     "unwrap",
 ]
 

@@ -1,0 +1,224 @@
+"""ResNet for ImageNet, and the plain nets it was compared with.
+
+Shortcuts where the shape changes, by the paper's letters: ``"A"`` subsamples and pads with zero channels (no
+parameters), ``"B"`` projects with a 1x1 convolution and batch norm, ``"C"`` projects in every block; ``"none"`` is the
+plain net. ``resnet50`` and deeper put the stride into the 3x3 convolution ("v1.5", as torchvision does); ``_v1`` puts
+it into the first 1x1 as the paper did. Weight names and shapes are torchvision's.
+
+**See** He et al., "Deep Residual Learning for Image Recognition", 2015.
+"""
+
+from functools import partial
+from typing import Any
+
+from minicnn import nn, ops
+from minicnn.errors import ArgumentError
+from minicnn.models.spec import spec
+from minicnn.nn import init
+from minicnn.random import Generator
+
+SHORTCUTS = ("A", "B", "C", "none")
+
+
+class PadShortcut(nn.Module):
+    """Option A: every ``stride``-th pixel, and zeros for the new channels."""
+
+    printed = ("stride", "new_channels")
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.stride, self.new_channels = stride, out_channels - in_channels
+
+    def forward(self, x: Any) -> Any:
+        kept = x[:, :, :: self.stride, :: self.stride] if self.stride > 1 else x
+        return ops.pad(kept, (0, 0, 0, 0, 0, self.new_channels)) if self.new_channels else kept
+
+
+def _downsample(
+    in_channels: int, out_channels: int, stride: int, shortcut: str, generator: Generator | None
+) -> nn.Module | None:
+    """What the shortcut does to its input; None: nothing (or there is no shortcut)."""
+    same = stride == 1 and in_channels == out_channels
+    if shortcut == "none" or (same and shortcut != "C"):
+        return None
+    if shortcut == "A":
+        return PadShortcut(in_channels, out_channels, stride)
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 1, stride, bias=False, generator=generator), nn.BatchNorm2d(out_channels)
+    )
+
+
+class Block(nn.Module):
+    """A residual block: ``relu(branch(x) + shortcut(x))``."""
+
+    expansion = 1
+    downsample: nn.Module | None
+
+    def __init__(self, shortcut: str) -> None:
+        super().__init__()
+        self.residual = shortcut != "none"
+        self.relu = nn.ReLU()
+
+    def branch(self, x: Any) -> Any:
+        """The convolutions; every block writes its own."""
+        raise NotImplementedError
+
+    def forward(self, x: Any) -> Any:
+        y = self.branch(x)
+        if self.residual:
+            y = y + (x if self.downsample is None else self.downsample(x))
+        return self.relu(y)
+
+
+class BasicBlock(Block):
+    """Two 3x3 convolutions."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        *,
+        shortcut: str = "B",
+        stride_in_1x1: bool = False,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(shortcut)
+        conv = partial(nn.Conv2d, bias=False, generator=generator)
+        self.conv1 = conv(in_channels, channels, 3, stride, padding=1)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = conv(channels, channels, 3, padding=1)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.downsample = _downsample(in_channels, channels, stride, shortcut, generator)
+
+    def branch(self, x: Any) -> Any:
+        y = self.relu(self.bn1(self.conv1(x)))
+        return self.bn2(self.conv2(y))
+
+
+class Bottleneck(Block):
+    """1x1 to fewer channels, 3x3, 1x1 to four times as many."""
+
+    expansion = 4
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: int,
+        stride: int = 1,
+        *,
+        shortcut: str = "B",
+        stride_in_1x1: bool = False,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__(shortcut)
+        conv = partial(nn.Conv2d, bias=False, generator=generator)
+        first, second = (stride, 1) if stride_in_1x1 else (1, stride)
+        self.conv1 = conv(in_channels, channels, 1, first)
+        self.bn1 = nn.BatchNorm2d(channels)
+        self.conv2 = conv(channels, channels, 3, second, padding=1)
+        self.bn2 = nn.BatchNorm2d(channels)
+        self.conv3 = conv(channels, channels * self.expansion, 1)
+        self.bn3 = nn.BatchNorm2d(channels * self.expansion)
+        self.downsample = _downsample(in_channels, channels * self.expansion, stride, shortcut, generator)
+
+    def branch(self, x: Any) -> Any:
+        y = self.relu(self.bn1(self.conv1(x)))
+        y = self.relu(self.bn2(self.conv2(y)))
+        return self.bn3(self.conv3(y))
+
+
+BLOCKS: dict[str, type[BasicBlock] | type[Bottleneck]] = {"basic": BasicBlock, "bottleneck": Bottleneck}
+
+
+def stage(
+    block: type[BasicBlock] | type[Bottleneck], in_channels: int, channels: int, depth: int, stride: int, **options: Any
+) -> nn.Sequential:
+    """``depth`` blocks of the same width, the first with the stride."""
+    blocks = [block(in_channels, channels, stride, **options)]
+    blocks += [block(channels * block.expansion, channels, **options) for _ in range(depth - 1)]
+    return nn.Sequential(*blocks)
+
+
+def he_initialise(model: nn.Module, generator: Generator | None) -> None:
+    """Normal with variance 2 / fan_out for convolutions; batch norms are 1 and 0 already."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=generator)
+
+
+def check_shortcut(kind: str, shortcut: str) -> None:
+    if shortcut not in SHORTCUTS:
+        raise ArgumentError(f"{kind}: shortcut={shortcut!r} is unknown, expected one of {SHORTCUTS}")
+
+
+class ResNet(nn.Module):
+    """7x7 convolution and 3x3 pool, four stages of 64, 128, 256, 512 channels, global mean, linear."""
+
+    def __init__(
+        self,
+        *,
+        block: str = "basic",
+        depths: tuple[int, int, int, int] = (2, 2, 2, 2),
+        shortcut: str = "B",
+        stride_in_1x1: bool = False,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        generator: Generator | None = None,
+    ) -> None:
+        super().__init__()
+        check_shortcut("ResNet", shortcut)
+        if block not in BLOCKS:
+            raise ArgumentError(f"ResNet: block={block!r} is unknown, expected one of {tuple(BLOCKS)}")
+        kind = BLOCKS[block]
+        self.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False, generator=generator)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU()
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        width, options = 64, {"shortcut": shortcut, "stride_in_1x1": stride_in_1x1, "generator": generator}
+        for number, depth in enumerate(depths, 1):
+            channels = 32 * 2**number
+            self.add_module(f"layer{number}", stage(kind, width, channels, depth, 1 if number == 1 else 2, **options))
+            width = channels * kind.expansion
+        self.avgpool = nn.GlobalAvgPool2d()
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(width, num_classes, generator=generator)
+        he_initialise(self, generator)
+
+    def forward(self, x: Any) -> Any:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(self.flatten(self.avgpool(x)))
+
+
+_TORCHVISION = "torchvision 0.28.0, counted"
+_DERIVED = "derived from the paper's table"
+_CAFFE = "derived; equals the authors' Caffe prototxt"
+_resnet = partial(
+    spec, ResNet, family="ResNet", year=2015, paper="arXiv:1512.03385", input_shape=(3, 224, 224), num_classes=1000
+)
+_18 = partial(_resnet, block="basic", depths=(2, 2, 2, 2))
+_34 = partial(_resnet, block="basic", depths=(3, 4, 6, 3))
+_50 = partial(_resnet, block="bottleneck", depths=(3, 4, 6, 3), params=25_557_032)
+_101 = partial(_resnet, block="bottleneck", depths=(3, 4, 23, 3), params=44_549_160)
+_152 = partial(_resnet, block="bottleneck", depths=(3, 8, 36, 3), params=60_192_808)
+_200 = partial(_resnet, block="bottleneck", depths=(3, 24, 36, 3), params=64_673_832)
+
+TABLE = (
+    _18("plain18", shortcut="none", params=11_515_688, macs=1_794_805_760, source=_DERIVED),
+    _18("resnet18_a", shortcut="A", params=11_515_688, macs=1_794_805_760, source=_DERIVED),
+    _18("resnet18", shortcut="B", params=11_689_512, macs=1_814_073_344, source=_TORCHVISION),
+    _18("resnet18_c", shortcut="C", params=12_043_816, macs=1_878_298_624, source=_DERIVED),
+    _34("plain34", shortcut="none", params=21_623_848, macs=3_644_493_824, source=_DERIVED),
+    _34("resnet34_a", shortcut="A", params=21_623_848, macs=3_644_493_824, source=_DERIVED),
+    _34("resnet34", shortcut="B", params=21_797_672, macs=3_663_761_408, source=_TORCHVISION),
+    _34("resnet34_c", shortcut="C", params=22_716_840, macs=3_830_747_136, source=_DERIVED),
+    # The authors' ResNet-50 prototxt alone has a bias in conv1: 25,557,096 parameters.
+    _50("resnet50_v1", stride_in_1x1=True, macs=3_857_973_248, source=_CAFFE),
+    _101("resnet101_v1", stride_in_1x1=True, macs=7_570_194_432, source=_CAFFE),
+    _152("resnet152_v1", stride_in_1x1=True, macs=11_282_415_616, source=_CAFFE),
+    _50("resnet50", macs=4_089_184_256, source=_TORCHVISION),
+    _101("resnet101", macs=7_801_405_440, source=_TORCHVISION),
+    _152("resnet152", macs=11_513_626_624, source=_TORCHVISION),
+    _200("resnet200", macs=15_007_481_856, source="timm 1.0.31, counted"),
+)
