@@ -45,3 +45,7 @@ class DataError(MinicnnError, ValueError):
 
 class CheckpointError(MinicnnError, ValueError):
     """A checkpoint that is truncated, altered, or of another model."""
+
+
+class NonFiniteLossError(MinicnnError, FloatingPointError):
+    """A training whose loss or weights became NaN or infinite."""

@@ -53,66 +53,56 @@ def command(
     The folder holds args.toml, metrics.csv, the checkpoints best and last (one file each), curves.png and
     confusion.png. The best epoch is chosen on the validation part; the test part is evaluated once, at the end.
     """
-    from minicnn.train import Interrupted, RunFolder, write_args
+    from minicnn.train import Interrupted, new_run
 
     chosen = {name: value for name, value in given.items() if value is not None}
-    if resume is None:
-        args = TrainArgs.of(chosen)
-        run = RunFolder.create(out, args.model, args.data)
-        trainer = _trainer_in_new_folder(args, run, quiet)
-        write_args(trainer)
-    else:
-        trainer = _resumed(resume, out, chosen, quiet)
-        run = trainer.run
+    trainer = new_run(TrainArgs.of(chosen), out, quiet) if resume is None else _resumed(resume, out, chosen, quiet)
+    run, steps = trainer.run, len(trainer.loader)
+    go_on = f"go on with: {command_line(run.folder)}"
     try:
         result = trainer.fit()
     except Interrupted:
-        click.echo(
-            f"stopped after epoch {trainer.epoch}, {trainer.part.position} steps into the next; saved {run.last}",
-            err=True,
+        done = (
+            f"{trainer.epoch} of {trainer.args.epochs} epochs and {trainer.part.position} of {steps} steps of the next"
         )
-        click.echo(f"go on with: minicnn train --resume {run.folder}", err=True)
+        click.echo(f"stopped after {done}; saved {run.last}\n{go_on}", err=True)
+        ctx.exit(130)
+    except KeyboardInterrupt:
+        click.echo(f"stopped at once; {go_on if run.last.exists() else 'nothing was saved yet'}", err=True)
         ctx.exit(130)
     if as_json:
-        print_json(
-            {
-                "run": str(run.folder),
-                "test_accuracy": result.test.accuracy,
-                "test_correct": result.test.correct,
-                "test_count": result.test.total,
-                "test_loss": result.test.loss,
-                "epochs": result.rows,
-            }
-        )
+        print_json({"run": str(run.folder), **_facts(result)})
     else:
-        click.echo(
-            f"{run.folder}: {run.best.name}, {run.last.name}, {run.metrics.name}, {run.curves.name}, {run.confusion.name}"
-        )
+        written = (run.best, run.last, run.metrics, run.curves, run.confusion)
+        click.echo(f"{run.folder}: {', '.join(path.name for path in written if path.exists())}")
         click.echo(result.line)
 
 
-def _trainer_in_new_folder(args: TrainArgs, run: Any, quiet: bool) -> Any:
-    """The trainer; the new folder goes again when the options turn out to be wrong."""
-    from minicnn.train import Trainer
+def command_line(folder: Path) -> str:
+    """The command that goes on with a run, ready to be pasted."""
+    text = str(folder)
+    return f'minicnn train --resume "{text}"' if any(c.isspace() for c in text) else f"minicnn train --resume {text}"
 
-    try:
-        return Trainer(args, run, quiet)
-    except BaseException:
-        run.folder.rmdir()
-        raise
+
+def _facts(result: Any) -> dict[str, Any]:
+    test = result.test
+    return {
+        "test_accuracy": test.accuracy,
+        "test_correct": test.correct,
+        "test_count": test.total,
+        "test_loss": test.loss,
+        "epochs": result.rows,
+    }
 
 
 def _resumed(folder: Path, out: Path | None, chosen: dict[str, Any], quiet: bool) -> Any:
-    from minicnn.train import RunFolder, Trainer
+    from minicnn.train import resumed_run
 
     extra = set(chosen) - {"epochs", "device", "workers"}
     if extra or out is not None:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(extra | ({"out"} if out else set())))
         raise click.UsageError(f"--resume takes its options from {folder / 'args.toml'}; leave out {names}")
-    run = RunFolder.open(folder)
-    args = dataclasses.replace(TrainArgs.read(run.args), **chosen)
-    trainer = Trainer(args, run, quiet)
-    fell_back = trainer.resume()
-    if fell_back:
-        click.echo(f"minicnn: {fell_back}", err=True)
+    trainer, note = resumed_run(folder, quiet, **chosen)
+    if note:
+        click.echo(f"minicnn: {note}", err=True)
     return trainer

@@ -1,11 +1,18 @@
 """Training: ``train(TrainArgs(...))`` does what ``minicnn train`` does."""
 
+import dataclasses
+import platform
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+
+import minicnn
 from minicnn.train.args import TrainArgs
 from minicnn.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from minicnn.train.evaluate import Evaluation, evaluate
-from minicnn.train.loop import Interrupted, Result, Trainer
+from minicnn.train.interrupt import Interrupted
+from minicnn.train.loop import Result, Trainer
 from minicnn.train.run import RunFolder
 
 __all__ = [
@@ -18,6 +25,8 @@ __all__ = [
     "Trainer",
     "evaluate",
     "load_checkpoint",
+    "new_run",
+    "resumed_run",
     "save_checkpoint",
     "train",
 ]
@@ -25,21 +34,37 @@ __all__ = [
 
 def train(args: TrainArgs | None = None, out: str | Path | None = None, quiet: bool = False) -> Result:
     """Train a registered model on a dataset and write the run folder ``out`` (by default a new one under ``runs/``)."""
-    args = args or TrainArgs()
+    return new_run(args or TrainArgs(), out, quiet).fit()
+
+
+def new_run(args: TrainArgs, out: str | Path | None = None, quiet: bool = False) -> Trainer:
+    """A trainer before its first step, its new folder made; no folder is left when the options do not fit."""
     run = RunFolder.create(out, args.model, args.data)
+    try:
+        trainer = Trainer(args, run, quiet)
+        write_args(trainer)
+    except BaseException:
+        run.discard()
+        raise
+    return trainer
+
+
+def resumed_run(folder: str | Path, quiet: bool = False, **changed: Any) -> tuple[Trainer, str]:
+    """The trainer of the run in ``folder`` as its ``last`` checkpoint left it, and a note when that was damaged.
+
+    ``changed`` replaces options; with other ``epochs`` the learning rates differ from those of an uninterrupted run.
+    """
+    run = RunFolder.open(folder)
+    args = dataclasses.replace(TrainArgs.read(run.args), **changed)
     trainer = Trainer(args, run, quiet)
-    write_args(trainer)
-    return trainer.fit()
+    note = trainer.resume()
+    if changed:
+        write_args(trainer)
+    return trainer, note
 
 
 def write_args(trainer: Trainer) -> None:
     """``args.toml``: the effective options, and the versions they ran with."""
-    import platform
-
-    import numpy as np
-
-    import minicnn
-
-    trainer.run.folder.mkdir(parents=True, exist_ok=True)
     versions = {"minicnn": minicnn.__version__, "python": platform.python_version(), "numpy": np.__version__}
-    trainer.args.write(trainer.run.args, device=trainer.device, **versions)
+    with trainer.run.writing(trainer.run.args):
+        trainer.args.write(trainer.run.args, device=trainer.device, **versions)

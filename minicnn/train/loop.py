@@ -1,36 +1,29 @@
 """The training loop: epochs over batches, validation after each, checkpoints, and a clean end on Ctrl-C."""
 
 import math
-import signal
-import threading
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, NamedTuple
 
 import numpy as np
 
 import minicnn
-from minicnn import models, ops, random
+from minicnn import ops, random
 from minicnn.data import DataLoader, Dataset
-from minicnn.data.augment import Transform
 from minicnn.devices import choose_device
-from minicnn.errors import CheckpointError, GradientError
-from minicnn.optim.average import WeightAverage
+from minicnn.errors import CheckpointError, NonFiniteLossError
 from minicnn.tensor import Tensor
 from minicnn.train import checkpoint
 from minicnn.train.args import TrainArgs
 from minicnn.train.evaluate import Evaluation, evaluate
-from minicnn.train.recipe import augmentation, build_data, build_optimizer, build_schedule
+from minicnn.train.interrupt import Interrupted, StopRequest, stop_on_ctrl_c
+from minicnn.train.recipe import augmentation, build_data, build_model, build_optimizer, build_schedule
 from minicnn.train.report import Reporter
 from minicnn.train.run import RunFolder
-
-
-class Interrupted(Exception):
-    """Training was stopped by Ctrl-C after saving ``last``."""
 
 
 class Result(NamedTuple):
@@ -45,10 +38,6 @@ class Result(NamedTuple):
         return f"test accuracy {100 * self.test.accuracy:.2f} % ({self.test.correct} of {self.test.total})"
 
 
-class NonFiniteLossError(GradientError):
-    """The loss became NaN or infinite."""
-
-
 @dataclass
 class PartOfEpoch:
     """How far the running epoch is, and its sums so far."""
@@ -59,6 +48,12 @@ class PartOfEpoch:
     loss_sum: float = 0.0
     seconds: float = 0.0
 
+    def add(self, loss: float, correct: int, count: int) -> None:
+        self.position += 1
+        self.seen += count
+        self.correct += correct
+        self.loss_sum += loss * count
+
 
 class Trainer:
     """Model, data, optimiser and schedule of one run, and where it stands."""
@@ -68,78 +63,78 @@ class Trainer:
         self.args, self.run, self.quiet = args, run, quiet
         self.device, self.device_reason = choose_device(args.device)
         self.data: dict[str, Dataset] = build_data(args)
-        train = self.data["train"]
-        self.model = models.create(args.model, num_classes=len(train.classes), in_channels=train.shape[0])
+        self.model = build_model(args, self.data["train"])
         self.model.to(self.device)
-        augment: Transform | None = augmentation(args)
         self.loader = DataLoader(
-            train, args.batch_size, shuffle=True, seed=args.seed, workers=args.workers, augment=augment
+            self.data["train"],
+            args.batch_size,
+            shuffle=True,
+            seed=args.seed,
+            workers=args.workers,
+            augment=augmentation(args),
         )
         self.optimizer = build_optimizer(args, self.model)
         self.rate = build_schedule(args, steps_per_epoch=len(self.loader))
-        self.average = WeightAverage(self.model, args.ema) if args.ema else None
+        self.average: Any = None
+        if args.ema:
+            from minicnn.optim.average import WeightAverage
+
+            self.average = WeightAverage(self.model, args.ema)
         self.rows: list[dict[str, float]] = []
         self.epoch = 0  # epochs finished
         self.part = PartOfEpoch()
-        self.stop = False
+
+    @property
+    def step(self) -> int:
+        """Steps of the optimiser done since the run began."""
+        return self.epoch * len(self.loader) + self.part.position
 
     # ---- the run
 
     def fit(self) -> Result:
-        """Train to the end; the caller may call it again after ``resume``."""
-        args = self.args
-        done = self.epoch * len(self.loader) + self.part.position
-        with _ctrl_c(self), Reporter(args.epochs, len(self.loader), done, self.quiet) as self.report:
-            self._introduce()
-            for epoch in range(self.epoch, args.epochs):
-                row = self._train_epoch(epoch)
-                with self._averaged():
-                    validation = evaluate(self.model, self.data["val"], device=self.device)
-                    row |= {"val_loss": validation.loss, "val_accuracy": validation.accuracy}
-                    # equal accuracy is decided by the smaller loss: 360 images leave many ties
-                    best = all(
-                        (row["val_accuracy"], -row["val_loss"]) > (r["val_accuracy"], -r["val_loss"]) for r in self.rows
-                    )
-                    self.rows.append(row)
-                    self.epoch = epoch + 1
-                    if best:
-                        self.save(self.run.best, with_optimizer=False)
+        """Train to the end; after ``resume`` from where the run stood. A finished run is only evaluated again.
+
+        **Raises** Interrupted after Ctrl-C, with ``last`` saved; NonFiniteLossError, with the checkpoints untouched.
+        """
+        report = Reporter(self.args.epochs, len(self.loader), self.step, self.quiet)
+        with report, stop_on_ctrl_c(report.stopping) as stop:
+            self._introduce(report)
+            while self.epoch < self.args.epochs:
+                row = self._train_epoch(report, stop)
+                best = self._validate(row)
                 self.save(self.run.last)
                 self.run.write_metrics(self.rows)
-                self.report.epoch(row, best)
-        return self._finish()
+                report.epoch(row, best)
+            return self._finish()
 
-    def _introduce(self) -> None:
+    def _introduce(self, report: Reporter) -> None:
         train, val, test = (len(self.data[part]) for part in ("train", "val", "test"))
         parameters = sum(p.size for p in self.model.parameters())
-        self.report.say(
-            f"{self.args.model}: {parameters:,} parameters, images {'x'.join(map(str, self.data['train'].shape))}"
-        )
-        self.report.say(f"{self.args.data}: {train} training, {val} validation, {test} test images")
-        self.report.say(f"device {self.device} ({self.device_reason}); run folder {self.run.folder}")
+        shape = "x".join(map(str, self.data["train"].shape))
+        report.say(f"model   {self.args.model}, {parameters:,} parameters, images {shape}")
+        report.say(f"data    {self.args.data}: {train:,} training, {val:,} validation, {test:,} test images")
+        report.say(f"device  {self.device} ({self.device_reason})")
+        report.say(f"folder  {self.run.folder}")
+        if self.step:
+            report.say(f"resumed after epoch {self.epoch}, {self.part.position} steps into the next")
 
-    def _train_epoch(self, epoch: int) -> dict[str, float]:
+    def _train_epoch(self, report: Reporter, stop: StopRequest) -> dict[str, float]:
+        """The rest of the running epoch; returns its metrics."""
         self.model.train()
-        self.loader.set_epoch(epoch)
+        self.loader.set_epoch(self.epoch)
         part = self.part
-        before, started = part.seconds, time.perf_counter()
+        started = time.perf_counter() - part.seconds
         with self.loader.iterate(part.position) as batches:
             for images, labels in batches:
-                loss, logits = self._train_step(images, labels, epoch * len(self.loader) + part.position)
-                part.position += 1
-                part.seen += len(labels)
-                part.loss_sum += loss * len(labels)
-                part.correct += int((logits.argmax(axis=1) == labels).sum())
-                part.seconds = before + time.perf_counter() - started
-                self.report.step(
-                    epoch + 1, part.loss_sum / part.seen, part.correct / part.seen, part.seen / part.seconds
-                )
-                if self.stop:
+                loss, correct = self._train_step(images, labels)
+                part.add(loss, correct, len(labels))
+                part.seconds = time.perf_counter() - started
+                report.step(self.epoch + 1, part)
+                if stop.asked:
                     self.save(self.run.last)
                     raise Interrupted
-        self.part = PartOfEpoch()
         return {
-            "epoch": epoch + 1,
+            "epoch": self.epoch + 1,
             "lr": self.optimizer.lr,
             "train_loss": part.loss_sum / part.seen,
             "train_accuracy": part.correct / part.seen,
@@ -147,24 +142,45 @@ class Trainer:
             "seconds": part.seconds,
         }
 
-    def _train_step(self, images: Any, labels: Any, step: int) -> tuple[float, Any]:
-        """One step of the optimiser; returns the loss and the logits."""
-        self.optimizer.lr = self.rate(step)
+    def _train_step(self, images: Any, labels: Any) -> tuple[float, int]:
+        """One step of the optimiser; returns the loss and how many answers were right."""
+        self.optimizer.lr = self.rate(self.step)
         self.optimizer.zero_grad()
         logits = self.model(Tensor(images, device=self.device))
         target = Tensor(labels, device=self.device)
         loss = ops.cross_entropy(logits, target, label_smoothing=self.args.label_smoothing)
         value = float(loss.item())
         if not math.isfinite(value):
-            raise NonFiniteLossError(
-                f"train: the loss is {value} at step {step + 1} (epoch {step // len(self.loader) + 1}); the checkpoints in "
-                f"{self.run.folder} are from before it; fix: a smaller --lr (now {self.args.lr:g}) or longer --warmup-epochs"
-            )
+            raise self._diverged(f"the loss is {value}", self.step + 1)
         loss.backward()
         self.optimizer.step()
         if self.average is not None:
             self.average.update()
-        return value, logits.numpy()
+        return value, int((logits.numpy().argmax(axis=1) == labels).sum())
+
+    def _validate(self, row: dict[str, float]) -> bool:
+        """End the epoch: complete its row, and save ``best`` when no epoch before was better."""
+        with self._averaged():
+            found = evaluate(self.model, self.data["val"], device=self.device)
+            row |= {"val_loss": found.loss, "val_accuracy": found.accuracy}
+            if not math.isfinite(found.loss):
+                raise self._diverged(f"the validation loss is {found.loss}", self.step)
+            # equal accuracy is decided by the smaller loss: a few hundred images leave many ties
+            best = all((row["val_accuracy"], -row["val_loss"]) > (r["val_accuracy"], -r["val_loss"]) for r in self.rows)
+            self.rows.append(row)
+            self.epoch, self.part = self.epoch + 1, PartOfEpoch()
+            if best:
+                self.save(self.run.best, with_optimizer=False)
+        return best
+
+    def _diverged(self, what: str, step: int) -> NonFiniteLossError:
+        """The error for a loss or weights that are no numbers any more after ``step`` steps."""
+        kept = self.run.last.is_file()
+        where = f"the checkpoints in {self.run.folder} are from before it" if kept else "no epoch was finished before"
+        return NonFiniteLossError(
+            f"train: {what} at step {step} (epoch {(step - 1) // len(self.loader) + 1}); {where}; "
+            f"fix: a smaller --lr (now {self.args.lr:g}) or more --warmup-epochs (now {self.args.warmup_epochs})"
+        )
 
     @contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -176,7 +192,8 @@ class Trainer:
                 yield
 
     def _finish(self) -> Result:
-        load_weights(self.model, checkpoint.load_checkpoint(self.run.best).arrays)
+        saved, _ = checkpoint.load_newest(self.run.best)
+        load_weights(self.model, saved.arrays)
         test = evaluate(self.model, self.data["test"], device=self.device)
         result = Result(self.run.folder, test, self.rows)
         title = f"{self.args.model} on {self.args.data}, seed {self.args.seed}"
@@ -186,41 +203,61 @@ class Trainer:
     # ---- checkpoints
 
     def save(self, path: Path, with_optimizer: bool = True) -> None:
-        """``best`` holds the weights; ``last`` also what is needed to go on."""
-        train = self.data["train"]
-        arrays = checkpoint.with_prefix("model", {k: np.asarray(v) for k, v in self.model.state_dict().items()})
+        """``best`` holds the weights; ``last`` also what is needed to go on. **Raises** NonFiniteLossError."""
+        arrays = checkpoint.with_prefix("model", self.model.state_dict())
         state: dict[str, Any] = {
             "minicnn": minicnn.__version__,
             "args": self.args.as_dict(),
             "epoch": self.epoch,
             "rows": self.rows,
-            "data": {
-                "shape": list(train.shape),
-                "classes": list(train.classes),
-                "mean": train.mean.ravel().tolist(),
-                "std": train.std.ravel().tolist(),
-            },
+            "data": _facts(self.data["train"]),
         }
         if with_optimizer:
             state["part"] = asdict(self.part)
-            state["random"] = random.default_generator().state()
+            state["random"] = random.default_generator().get_state()
             state["optimizer"], slots = self.optimizer.state_dict()
             arrays |= checkpoint.with_prefix("optimizer", slots)
             if self.average is not None:
                 arrays |= checkpoint.with_prefix("average", self.average.state_dict())
+        for name, array in arrays.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                raise self._diverged(f"{name} has values that are NaN or infinite", self.step)
         checkpoint.save_checkpoint(path, arrays, state)
 
     def resume(self) -> str:
-        """Go on from ``last`` (or the one before it, when ``last`` is damaged); returns what was found."""
+        """Go on from ``last`` (or the one before it, when ``last`` is damaged); returns a note when it was."""
         saved, fell_back = checkpoint.load_newest(self.run.last)
+        state, last = saved.state, self.run.last
+        if "part" not in state:
+            raise CheckpointError(f"checkpoint {last}: holds weights only, as best does; a run goes on from its last")
+        was = {name: state["args"].get(name) for name in ("model", "data", "size", "batch_size", "optimizer", "ema")}
+        for name, value in was.items():
+            if value != getattr(self.args, name):
+                raise CheckpointError(
+                    f"checkpoint {last}: was trained with {name}={value!r}, but {self.run.args.name} says "
+                    f"{getattr(self.args, name)!r}; fix: put {value!r} back, or start a new run"
+                )
         load_weights(self.model, saved.arrays)
-        self.optimizer.load_state_dict(saved.state["optimizer"], checkpoint.of_prefix("optimizer", saved.arrays))
+        self.optimizer.load_state_dict(state["optimizer"], checkpoint.of_prefix("optimizer", saved.arrays))
         if self.average is not None:
             self.average.load_state_dict(checkpoint.of_prefix("average", saved.arrays))
-        random.default_generator().set_state(saved.state["random"])
-        self.rows, self.epoch = saved.state["rows"], saved.state["epoch"]
-        self.part = PartOfEpoch(**saved.state["part"])
+        random.default_generator().set_state(state["random"])
+        self.rows, self.epoch, self.part = state["rows"], state["epoch"], PartOfEpoch(**state["part"])
+        if fell_back and last.exists():
+            # the next save keeps what it finds at `last` as the previous one: that must not be the damaged file
+            os.replace(last, last.with_name("last.damaged.safetensors"))  # noqa: PTH105
         return fell_back
+
+
+def _facts(dataset: Dataset) -> dict[str, Any]:
+    """What `minicnn predict` must know to prepare a picture."""
+    return {
+        "name": dataset.name.split()[0],
+        "shape": list(dataset.shape),
+        "classes": list(dataset.classes),
+        "mean": dataset.mean.ravel().tolist(),
+        "std": dataset.std.ravel().tolist(),
+    }
 
 
 def load_weights(model: Any, arrays: checkpoint.Arrays) -> None:
@@ -229,22 +266,3 @@ def load_weights(model: Any, arrays: checkpoint.Arrays) -> None:
     if not weights:
         raise CheckpointError("checkpoint: it holds no model weights; expected arrays named 'model/...'")
     model.load_state_dict(weights)
-
-
-@contextmanager
-def _ctrl_c(trainer: Trainer) -> Iterator[None]:
-    """Inside, the first Ctrl-C asks for a stop between two steps; a second one stops at once."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def on_signal(number: int, frame: FrameType | None) -> None:
-        if trainer.stop:
-            raise KeyboardInterrupt
-        trainer.stop = True
-
-    before = signal.signal(signal.SIGINT, on_signal)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -4,8 +4,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import minicnn
 from minicnn import data, models, optim
 from minicnn.data.augment import Affine, Transform, digits_augment
+from minicnn.errors import ArgumentError, ShapeError
 from minicnn.train.args import TrainArgs
 
 
@@ -14,6 +16,24 @@ def build_data(args: TrainArgs) -> dict[str, data.Dataset]:
     _, height, _ = models.info(args.model).input_shape
     size = args.size or height
     return {part: data.load(args.data, part, size=size) for part in ("train", "val", "test")}
+
+
+def build_model(args: TrainArgs, dataset: data.Dataset) -> Any:
+    """The model with a class each and the channels of ``dataset``.
+
+    **Raises** ArgumentError when its layers cannot take images of that size (tried by shapes alone).
+    """
+    options = {"num_classes": len(dataset.classes), "in_channels": dataset.shape[0]}
+    try:
+        with minicnn.abstract():
+            models.create(args.model, **options)(minicnn.Tensor(minicnn.ShapeArray((2, *dataset.shape), "float32")))
+    except ShapeError as error:
+        made_for = "x".join(map(str, models.info(args.model).input_shape))
+        raise ArgumentError(
+            f"train: {args.model} was made for images of {made_for} and cannot take "
+            f"{'x'.join(map(str, dataset.shape))} ({error}); fix: another --size, or leave it out"
+        ) from error
+    return models.create(args.model, **options)
 
 
 def augmentation(args: TrainArgs) -> Transform | None:
@@ -38,7 +58,7 @@ def build_optimizer(args: TrainArgs, model: Any) -> Any:
 def build_schedule(args: TrainArgs, steps_per_epoch: int) -> Callable[[int], float]:
     """The learning rate of each step: a linear warm-up, then cosine to 0, constant, or /10 at 1/2 and 3/4."""
     total = args.epochs * steps_per_epoch
-    warmup = min(args.warmup_epochs * steps_per_epoch, total - 1)
+    warmup = min(args.warmup_epochs * steps_per_epoch, total // 5)
 
     def rate(step: int) -> float:
         if step < warmup:

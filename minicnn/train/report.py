@@ -1,9 +1,11 @@
 """What a training run tells its user, on stderr: a live line in a terminal, one line an epoch elsewhere."""
 
+import os
 import sys
 import time
+from collections import deque
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 
 def duration(seconds: float) -> str:
@@ -13,21 +15,31 @@ def duration(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
+class Sums(Protocol):
+    """What the running epoch has summed up so far."""
+
+    position: int
+    seen: int
+    correct: int
+    loss_sum: float
+    seconds: float
+
+
 class Reporter:
-    """Progress of ``epochs`` epochs of ``steps`` steps; ``quiet`` keeps silent (but for warnings)."""
+    """Progress of ``epochs`` epochs of ``steps`` steps; ``quiet`` keeps silent."""
 
     def __init__(self, epochs: int, steps: int, done: int = 0, quiet: bool = False) -> None:
         self.epochs, self.steps, self.quiet = epochs, steps, quiet
-        self.done = done  # steps made before this start
+        self.done = done
         self.live = not quiet and sys.stderr.isatty()
-        self.started = time.perf_counter()
         self._progress: Any = None
         self._task: Any = None
+        self._moments: deque[float] = deque(maxlen=max(2, 4 * steps))  # when the latest steps ended
 
     def say(self, text: str) -> None:
         """One line that stays."""
         if self._progress is not None:
-            self._progress.console.print(text, highlight=False)
+            self._progress.console.print(text, highlight=False, markup=False, soft_wrap=True)
         elif not self.quiet:
             sys.stderr.write(text + "\n")
             sys.stderr.flush()
@@ -35,22 +47,16 @@ class Reporter:
     def __enter__(self) -> Self:
         if self.live:
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Progress, TextColumn
+            from rich.table import Column
 
-            self._progress = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
-                TextColumn("{task.percentage:>3.0f} %"),
-                TextColumn("{task.fields[facts]}"),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(elapsed_when_finished=False),
-                console=Console(stderr=True),
-                transient=True,
-            )
+            text = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+            console = Console(stderr=True)
+            columns = (BarColumn(bar_width=min(20, console.width - 66)), text) if console.width >= 76 else (text,)
+            self._progress = Progress(*columns, console=console, transient=True)
             self._progress.start()
             total = self.epochs * self.steps
-            self._task = self._progress.add_task("training", total=total, completed=self.done, facts="")
+            self._task = self._progress.add_task("first step", total=total, completed=self.done)
         return self
 
     def __exit__(
@@ -60,18 +66,40 @@ class Reporter:
             self._progress.stop()
             self._progress = None
 
-    def step(self, epoch: int, loss: float, accuracy: float, images_per_s: float) -> None:
-        """After each training step: running means of the epoch."""
-        if self._progress is not None:
-            facts = f"loss {loss:.3f}  accuracy {100 * accuracy:5.2f} %  {images_per_s:,.0f} images/s"
-            self._progress.update(self._task, advance=1, description=f"epoch {epoch}/{self.epochs}", facts=facts)
+    def step(self, epoch: int, part: Sums) -> None:
+        """After each training step: the running means of its epoch."""
+        self.done += 1
+        self._moments.append(time.perf_counter())
+        if self._progress is None:
+            return
+        facts = (
+            f"epoch {epoch}/{self.epochs}",
+            f"loss {part.loss_sum / part.seen:.3f}",
+            f"{100 * part.correct / part.seen:.1f} %",
+            f"left {self.left()}",
+            f"{part.seen / part.seconds:,.0f} images/s",
+        )
+        self._progress.update(self._task, completed=self.done, description="  ".join(facts))
+
+    def left(self) -> str:
+        """Time to go at the pace of the latest epochs; the first step, which may compile kernels, does not count."""
+        count = len(self._moments) - 1
+        if count < 1:
+            return "?"
+        pace = (self._moments[-1] - self._moments[0]) / count
+        return duration(pace * (self.epochs * self.steps - self.done))
 
     def epoch(self, row: dict[str, float], best: bool) -> None:
-        """After each epoch: one line of its metrics."""
-        left = (time.perf_counter() - self.started) / max(row["epoch"] * self.steps - self.done, 1)
-        remaining = left * (self.epochs - row["epoch"]) * self.steps
-        self.say(
-            f"epoch {row['epoch']:>3.0f}/{self.epochs}  loss {row['train_loss']:.4f}  "
+        """After each epoch: one line of its metrics; a star marks the best on validation so far."""
+        line = (
+            f"epoch {row['epoch']:>{len(str(self.epochs))}.0f}/{self.epochs}  loss {row['train_loss']:.4f}  "
             f"train {100 * row['train_accuracy']:6.2f} %  validation {100 * row['val_accuracy']:6.2f} %"
-            f"{' *' if best else '  '}  {row['images_per_s']:,.0f} images/s  left {duration(remaining)}"
         )
+        more = f"{' *' if best else '  '}  {row['images_per_s']:,.0f} images/s  left {self.left()}"
+        self.say(line + (" *" if best else "") if self.live else line + more)
+
+    def stopping(self) -> None:
+        """Answer Ctrl-C at once; called from a signal handler, so nothing here waits for a lock of another thread."""
+        if not self.quiet:
+            # not sys.stderr.write: the signal may have come in the middle of one
+            os.write(2, b"\nstopping after this step, to save it (Ctrl-C again: at once)\n")

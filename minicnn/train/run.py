@@ -1,10 +1,15 @@
-"""A run folder: ``args.toml``, ``metrics.csv``, ``best`` and ``last`` checkpoints, ``curves.png``, ``confusion.png``."""
+"""A run folder: ``args.toml``, ``metrics.csv``, ``best`` and ``last`` checkpoints, the pictures of the run."""
 
+import contextlib
 import csv
+import io
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from minicnn.errors import ArgumentError
+from minicnn.errors import ArgumentError, CheckpointError
 from minicnn.train.plots import draw_confusion, draw_curves
 
 COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "images_per_s", "seconds")
@@ -21,25 +26,31 @@ class RunFolder:
         self.last = self.folder / "last.safetensors"
         self.curves = self.folder / "curves.png"
         self.confusion = self.folder / "confusion.png"
+        self._made: list[Path] = []  # folders that `create` made, innermost first
 
     @classmethod
     def create(cls, folder: str | Path | None, model: str, data: str) -> "RunFolder":
         """A new folder; without a name ``runs/<model>-<data>-<number>``. An existing run is never written over."""
-        if folder is None:
+        path = Path("runs") / f"{model}-{data}-1" if folder is None else Path(folder)
+        if folder is not None and path.is_file():
+            raise ArgumentError(f"train: --out {path} is a file; fix: name a folder")
+        with _writing(path, ArgumentError, "fix: --out with a folder that you may write to"):
+            if folder is not None and path.is_dir() and any(path.iterdir()):
+                resumable = f", or --resume {path}" if cls(path).args.is_file() else ""
+                raise ArgumentError(f"train: --out {path} is not empty; fix: another folder{resumable}")
+            missing = [parent for parent in (path, *path.parents) if not parent.exists()]
+            path.parent.mkdir(parents=True, exist_ok=True)
             number = 1
-            while (path := Path("runs") / f"{model}-{data}-{number}").exists():
-                number += 1
-        else:
-            path = Path(folder)
-            if path.is_file() or (path.is_dir() and any(path.iterdir())):
-                raise ArgumentError(f"train: --out {path} is not empty; fix: another folder, or --resume {path}")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ArgumentError(
-                f"train: cannot make the folder {path} ({error.strerror}); fix: --out FOLDER"
-            ) from error
-        return cls(path)
+            while True:  # two runs that start together get two folders
+                try:
+                    path.mkdir(exist_ok=folder is not None)
+                    break
+                except FileExistsError:
+                    number += 1
+                    path = path.with_name(f"{model}-{data}-{number}")
+        run = cls(path)
+        run._made = [path, *(parent for parent in missing if parent in path.parents)] if missing or number > 1 else []
+        return run
 
     @classmethod
     def open(cls, folder: str | Path) -> "RunFolder":
@@ -49,18 +60,45 @@ class RunFolder:
             raise ArgumentError(f"{run.folder} is not a run folder: it has no args.toml")
         return run
 
+    def discard(self) -> None:
+        """Take away the folders that `create` made, when nothing was put into them."""
+        for folder in self._made:
+            with contextlib.suppress(OSError):  # somebody put a file into it: it stays
+                folder.rmdir()
+
     def write_metrics(self, rows: list[dict[str, float]]) -> None:
         """All epochs so far, one line each (a resumed run keeps exactly the epochs its checkpoint knew)."""
-        with self.metrics.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows({name: _short(row[name]) for name in COLUMNS} for row in rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _short(row[name]) for name in COLUMNS} for row in rows)
+        # A reader (a plotting script, a spreadsheet) never sees half a file.
+        temporary = self.metrics.with_suffix(".csv.tmp")
+        with self.writing(self.metrics):
+            temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
+            os.replace(temporary, self.metrics)  # noqa: PTH105  (atomic, overwrites on Windows)
 
     def draw(self, rows: list[dict[str, float]], confusion: Any, classes: Any, title: str, result: str) -> None:
         """``curves.png`` and ``confusion.png``."""
         if rows:
-            draw_curves(rows, self.curves, title)
-        draw_confusion(confusion, classes, self.confusion, f"{title}: {result}")
+            with self.writing(self.curves):
+                draw_curves(rows, self.curves, title)
+        with self.writing(self.confusion):
+            draw_confusion(confusion, classes, self.confusion, title, result)
+
+    @contextmanager
+    def writing(self, path: Path) -> Iterator[None]:
+        """Inside, a full disk or a folder without permission becomes an error that says how to go on."""
+        with _writing(path, CheckpointError, f"fix: mend that, then minicnn train --resume {self.folder}"):
+            yield
+
+
+@contextmanager
+def _writing(path: Path, kind: type[ArgumentError] | type[CheckpointError], fix: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise kind(f"train: {path} cannot be written ({error.strerror or error}); {fix}") from error
 
 
 def _short(value: float) -> str:
