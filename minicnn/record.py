@@ -61,11 +61,11 @@ def check_device(op: str, first: tuple[str, Array], other: tuple[str, Array]) ->
 def record(name: str, y: Array, inputs: tuple[Any, ...], vjp: Vjp) -> Tensor:
     """Wrap the array ``y`` that an operation computed from ``inputs``, remembering how to go back.
 
-    ``vjp(gy, needs)`` receives the gradient of ``y`` and a bool an input; it returns a sequence with one gradient an
-    input, of that input's shape and dtype, or None where ``needs`` is False. It must close over arrays, numbers and
-    geometry, never over a Tensor: that would be a reference cycle holding activation memory. An array it returns
-    must be fresh, a view, ``gy`` itself, or one it closes over. ``inputs`` that are not tensors (None, arrays,
-    numbers) get no gradient.
+    ``vjp(gy, needs)`` receives the gradient of ``y``, C-contiguous, and a bool an input; it returns a sequence with
+    one gradient an input, of that input's shape and dtype, or None where ``needs`` is False. It must close over
+    arrays, numbers and geometry, never over a Tensor: that would be a reference cycle holding activation memory. An
+    array it returns must be fresh, a view, ``gy`` itself, or one it closes over. ``inputs`` that are not tensors
+    (None, arrays, numbers) get no gradient.
     """
     return _record(name, (y,), inputs, vjp)[0]
 

@@ -11,6 +11,7 @@ This module knows raw arrays only and imports nothing of the engine; a leaf is a
 
 import heapq
 import itertools
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -155,27 +156,30 @@ def _pull_back(node: Node, grads: list[Array | None], retain_graph: bool) -> lis
                 f"(version {cell[0]}, expected {value}); fix: run backward before the optimiser step or the write",
             )
     needs = tuple(edge is not None for edge in edges)
-    gy = grads[0] if node.outputs == 1 else tuple(grads)
-    results = tuple(vjp(gy, needs))
+    upstream = tuple(None if grad is None else _contiguous(grad) for grad in grads)
+    results = tuple(_as_array(grad) for grad in vjp(upstream[0] if node.outputs == 1 else upstream, needs))
     if len(results) != len(edges):
         raise TapeError(node, f"its vjp returned {len(results)} gradients for {len(edges)} inputs")
-    saved = {id(cell.cell_contents) for cell in getattr(vjp, "__closure__", None) or ()}
-    shared = saved.union(id(grad) for grad in grads)
+    saved = [cell.cell_contents for cell in getattr(vjp, "__closure__", None) or ()]
+    seen_by_others = Counter(id(array) for array in (*saved, *upstream, *results))
     pulled: list[tuple[Edge, Array, bool]] = []
     for position, (edge, grad) in enumerate(zip(edges, results, strict=True)):
         if edge is None:
             continue
         if grad is None:
             raise TapeError(node, f"its vjp returned None for input {position}, whose gradient is wanted")
-        grad = _as_array(grad)
         _check_grad(node, position, grad)
-        # Views, the upstream gradient itself and saved arrays may be read by others: they are never added into.
-        owned = id(grad) not in shared and getattr(grad, "base", None) is None
-        shared.add(id(grad))
+        # Views, the upstream gradient, saved arrays and one array for two inputs are read by others: never added into.
+        owned = seen_by_others[id(grad)] == 1 and getattr(grad, "base", None) is None
         pulled.append((edge, grad, owned))
     if not retain_graph:
         node.vjp, node.edges, node.versions = None, (), ()
     return pulled
+
+
+def _contiguous(grad: Array) -> Array:
+    """Kernels read gradients by C order; views (transposed, broadcast) are made real here, once for all operations."""
+    return grad if grad.flags.c_contiguous else grad.copy()
 
 
 def _check_grad(node: Node, position: int, grad: Array) -> None:

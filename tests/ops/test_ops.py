@@ -126,6 +126,25 @@ def strided_copy(value):
     return wide[..., 1::2]
 
 
+@pytest.mark.parametrize("case", [c for c in CASES if c.gradient], ids=lambda case: case.id)
+@settings(max_examples=3)
+@given(data=st.data(), seed=some_seed)
+def test_strided_upstream_gradient_gives_the_same_gradients(case, data, seed):
+    geometry = case.geometry(data.draw)
+    arrays = arrays_of(geometry, seed)
+    found = []
+    for order in (lambda u: u, strided_copy, lambda u: u.T.copy().T):
+        tensors = tensors_of(geometry, arrays, requires_grad=True)
+        rng = np.random.default_rng(seed)
+        for y in case.run(**tensors):
+            if y.node is not None:
+                y.backward(order(rng.standard_normal(y.shape)), retain_graph=True)
+        leaves = [t for value in tensors.values() for t in (value if isinstance(value, list) else [value])]
+        found.append([t.grad.numpy() for t in leaves if isinstance(t, Tensor) and t.grad is not None])
+    for plain, *others in zip(*found, strict=True):
+        assert all(np.array_equal(plain, other, equal_nan=True) for other in others)
+
+
 @pytest.mark.parametrize("case", [c for c in CASES if c.exact], ids=lambda case: case.id)
 @settings(max_examples=8)
 @given(data=st.data(), seed=some_seed)
