@@ -16,6 +16,7 @@ from minicnn import ops, random
 from minicnn.data import DataLoader, Dataset
 from minicnn.devices import choose_device
 from minicnn.errors import CheckpointError, NonFiniteLossError
+from minicnn.optim.average import WeightAverage
 from minicnn.tensor import Tensor
 from minicnn.train import checkpoint
 from minicnn.train.args import TrainArgs
@@ -75,11 +76,7 @@ class Trainer:
         )
         self.optimizer = build_optimizer(args, self.model)
         self.rate = build_schedule(args, steps_per_epoch=len(self.loader))
-        self.average: Any = None
-        if args.ema:
-            from minicnn.optim.average import WeightAverage
-
-            self.average = WeightAverage(self.model, args.ema)
+        self.average = WeightAverage(self.model, args.ema) if args.ema else None
         self.rows: list[dict[str, float]] = []
         self.epoch = 0  # epochs finished
         self.part = PartOfEpoch()
@@ -214,7 +211,7 @@ class Trainer:
         }
         if with_optimizer:
             state["part"] = asdict(self.part)
-            state["random"] = random.default_generator().get_state()
+            state["random"] = random.default_generator().state()
             state["optimizer"], slots = self.optimizer.state_dict()
             arrays |= checkpoint.with_prefix("optimizer", slots)
             if self.average is not None:
