@@ -39,7 +39,7 @@ def test_a_large_model_takes_no_time_and_draws_nothing():
 
 
 class Functional(nn.Module):
-    """Uses one linear layer twice and a convolution that no layer owns."""
+    """Uses one linear layer twice and twice a convolution that no layer owns."""
 
     def __init__(self):
         super().__init__()
@@ -48,7 +48,7 @@ class Functional(nn.Module):
         self.frozen = nn.Parameter(np.zeros(5, np.float32), requires_grad=False)
 
     def forward(self, x):
-        y = ops.conv2d(x, self.kernel)
+        y = ops.conv2d(x, self.kernel) + ops.conv2d(x, self.kernel)
         return self.twice(self.twice(y.reshape(-1, 18)))
 
 
@@ -56,8 +56,8 @@ def test_functional_calls_and_shared_layers_count():
     net = Functional()
     net.twice.eval()
     result = minicnn.summary(net, (2, 1, 5, 5))
-    assert [row[:1] + row[3:] for row in result.rows] == [("twice", 324, 648), ("twice", 0, 648), ("", 23, 324)]
-    assert result.macs == 1620 and result.params == 347 and result.trainable == 342
+    assert [row[:1] + row[3:] for row in result.rows] == [("twice", 324, 648), ("twice", 0, 648), ("", 23, 648)]
+    assert result.macs == 1944 and result.params == 347 and result.trainable == 342
     assert net.training and not net.twice.training
     assert not net._forward_hooks and not net.twice._forward_hooks
 
