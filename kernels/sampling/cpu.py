@@ -115,33 +115,39 @@ def grid_sample_grad_grid(gy, x, grid, padding_mode, align_corners, ggrid):
 @kernel(fastmath=False)
 def resample_forward(x, row0, row1, row_weight, col0, col1, col_weight, y):
     planes, oh, ow = y.shape
+    w = x.shape[2]
     for plane in prange(planes):
+        line = np.empty(w)  # the two rows mixed, at every input column
         for i in range(oh):
+            a = row_weight[i]
+            for col in range(w):
+                line[col] = x[plane, row0[i], col]
+            if a != 0.0:  # a weight of 0 reads nothing: NaN stays local
+                for col in range(w):
+                    line[col] = (1.0 - a) * line[col] + a * x[plane, row1[i], col]
             for j in range(ow):
-                a, b = row_weight[i], col_weight[j]  # a weight of 0 reads nothing: NaN stays local
-                value = x[plane, row0[i], col0[j]] * 1.0
-                if b != 0.0:
-                    value = (1.0 - b) * value + b * x[plane, row0[i], col1[j]]
-                if a != 0.0:
-                    below = x[plane, row1[i], col0[j]] * 1.0
-                    if b != 0.0:
-                        below = (1.0 - b) * below + b * x[plane, row1[i], col1[j]]
-                    value = (1.0 - a) * value + a * below
-                y[plane, i, j] = value
+                b, here = col_weight[j], line[col0[j]]
+                mixed = (1.0 - b) * here + b * line[col1[j]]
+                y[plane, i, j] = here if b == 0.0 else mixed
 
 
 @kernel()
 def resample_grad_x(gy, row0, row1, row_weight, col0, col1, col_weight, gx):
     planes, oh, ow = gy.shape
+    w = gx.shape[2]
     for plane in prange(planes):
+        line = np.empty(w)  # the gradient of the mixed row of the forward pass
         gx[plane, :, :] = 0.0
         for i in range(oh):
+            line[:] = 0.0
             for j in range(ow):
-                a, b, g = row_weight[i], col_weight[j], gy[plane, i, j]
-                gx[plane, row0[i], col0[j]] += (1.0 - a) * (1.0 - b) * g
+                b, g = col_weight[j], gy[plane, i, j]
+                line[col0[j]] += (1.0 - b) * g
                 if b != 0.0:
-                    gx[plane, row0[i], col1[j]] += (1.0 - a) * b * g
-                if a != 0.0:
-                    gx[plane, row1[i], col0[j]] += a * (1.0 - b) * g
-                if a != 0.0 and b != 0.0:
-                    gx[plane, row1[i], col1[j]] += a * b * g
+                    line[col1[j]] += b * g
+            a = row_weight[i]
+            for col in range(w):
+                gx[plane, row0[i], col] += (1.0 - a) * line[col]
+            if a != 0.0:
+                for col in range(w):
+                    gx[plane, row1[i], col] += a * line[col]

@@ -127,7 +127,7 @@ def window_geometry(draw, kind, dilated=True):
     dilation = (draw(side), draw(side)) if dilated else (1, 1)
     span = [d * (k - 1) + 1 - 2 * p for d, k, p in zip(dilation, kernel, padding, strict=True)]
     geometry = {
-        "x": image(draw, [max(1, n) for n in span], kind),
+        "x": image(draw, [max(n, d) for n, d in zip(span, dilation, strict=True)], kind),  # every window has a tap
         "kernel_size": kernel,
         "stride": draw(st.one_of(st.none(), side, st.tuples(side, st.integers(1, 4)))),
         "padding": padding,
