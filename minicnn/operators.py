@@ -61,10 +61,10 @@ class Operators:
     # ---- comparison: bool tensors without history
 
     def __eq__(self, other: object) -> Any:
-        return ops.eq(self, other)
+        return NotImplemented if other is None or isinstance(other, str) else ops.eq(self, other)
 
     def __ne__(self, other: object) -> Any:
-        return ops.ne(self, other)
+        return NotImplemented if other is None or isinstance(other, str) else ops.ne(self, other)
 
     def __lt__(self, other: Any) -> Any:
         return ops.lt(self, other)
@@ -108,6 +108,9 @@ class Operators:
     def expand(self, *shape: int) -> Any:
         return ops.broadcast_to(self, shape)
 
+    def chunk(self, chunks: int, dim: int = 0) -> Any:
+        return ops.chunk(self, chunks, dim)
+
     def split(self, split_size_or_sections: Any, dim: int = 0) -> Any:
         return ops.split(self, split_size_or_sections, dim)
 
@@ -120,10 +123,10 @@ class Operators:
         return ops.mean(self, dim, keepdim)
 
     def var(self, dim: Any = None, correction: int = 1, keepdim: bool = False) -> Any:
-        return ops.var(self, dim, correction, keepdim)
+        return ops.var(self, dim, correction=correction, keepdim=keepdim)
 
     def std(self, dim: Any = None, correction: int = 1, keepdim: bool = False) -> Any:
-        return ops.std(self, dim, correction, keepdim)
+        return ops.std(self, dim, correction=correction, keepdim=keepdim)
 
     def max(self, dim: Any = None, keepdim: bool = False) -> Any:
         return ops.max(self, dim, keepdim)
@@ -133,6 +136,12 @@ class Operators:
 
     def argmax(self, dim: Any = None, keepdim: bool = False) -> Any:
         return ops.argmax(self, dim, keepdim)
+
+    def argmin(self, dim: Any = None, keepdim: bool = False) -> Any:
+        return ops.argmin(self, dim, keepdim)
+
+    def prod(self, dim: Any = None, keepdim: bool = False) -> Any:
+        return ops.prod(self, dim, keepdim)
 
     # ---- elementwise maths
 

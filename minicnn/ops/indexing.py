@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.errors import DTypeError, IndexRangeError
-from minicnn.kernels.arrays import Array, array_module, is_array
+from minicnn.errors import DTypeError, IndexRangeError, ShapeError
+from minicnn.kernels.arrays import Array, array_module, is_abstract, is_array
+from minicnn.ops.axes import one_axis
 from minicnn.record import record
 from minicnn.tensor import Tensor, as_array
 
@@ -62,3 +63,71 @@ def scattered(gy: Array, shape: tuple[int, ...], index: tuple[Any, ...], repeats
     else:
         gx[index] = gy
     return gx
+
+
+def gather(x: Any, dim: int, index: Any) -> Tensor:
+    """One element of ``x`` for each element of ``index``, which says where along ``dim``.
+
+    **Shapes** index has the rank of x and, but for ``dim``, at most its sizes; the result has the shape of index.
+    **Math** for dim 1: ``y[i, j, k] = x[i, index[i, j, k], k]``. **Saves** index. **Ties** gradients of an element read
+    twice are added.
+
+    **Raises** IndexRangeError naming the first index outside ``0 .. size-1``; DTypeError unless index is integer.
+    """
+    xa, ia = as_array(x), _integers("gather", index)
+    axis = one_axis("gather", "dim", dim, xa.shape)
+    fits = all(a <= b or d == axis for d, (a, b) in enumerate(zip(ia.shape, xa.shape, strict=False)))
+    if ia.ndim != xa.ndim or not fits:
+        raise ShapeError(
+            f"gather: index has shape {ia.shape}, but x has {xa.shape}; expected the same rank and sizes "
+            f"no larger than those of x but for dim={axis}"
+        )
+    check_range("gather", ia, xa.shape[axis] if xa.ndim else 1)
+    if not xa.ndim:
+        return record("gather", xa.copy(), (x,), lambda gy, needs: (gy,))
+    parts = tuple(ia if d == axis else _along(ia, d) for d in range(xa.ndim))
+    shape = xa.shape
+    return record("gather", xa[parts], (x,), lambda gy, needs: (scattered(gy, shape, parts, True),))
+
+
+def _along(index: Array, d: int) -> Array:
+    """0, 1, 2, ... along dimension ``d`` of ``index``, of size 1 in the others."""
+    line = array_module(index).arange(index.shape[d])
+    return line.reshape(tuple(-1 if e == d else 1 for e in range(index.ndim)))
+
+
+def index_select(x: Any, dim: int, index: Any) -> Tensor:
+    """The slices of ``x`` along ``dim`` that ``index`` (a vector, or one number) names, in its order.
+
+    **Shapes** the size of ``dim`` becomes the length of index. **Saves** index.
+
+    **Raises** IndexRangeError naming the first index outside ``0 .. size-1``; DTypeError unless index is integer.
+    """
+    xa, ia = as_array(x), _integers("index_select", index)
+    axis = one_axis("index_select", "dim", dim, xa.shape)
+    if ia.ndim > 1 or not xa.ndim:
+        raise ShapeError(
+            f"index_select: x has shape {xa.shape} and index {ia.shape}, expected at least 1 dimension and at most 1"
+        )
+    check_range("index_select", ia, xa.shape[axis])
+    parts, shape = ((slice(None),) * axis + (ia.reshape(-1),)), xa.shape
+    return record("index_select", xa[parts], (x,), lambda gy, needs: (scattered(gy, shape, parts, True),))
+
+
+def _integers(op: str, index: Any) -> Array:
+    array = as_array(index)
+    if array.dtype.kind not in "iu":
+        raise DTypeError(f"{op}: index has dtype {array.dtype}, expected integers; fix: index.astype('int64')")
+    return array
+
+
+def check_range(op: str, index: Array, size: int) -> None:
+    """**Raises** IndexRangeError naming the first element of ``index`` outside ``0 .. size-1``."""
+    if is_abstract(index):
+        return
+    outside = (index < 0) | (index >= size)
+    if bool(outside.any()):
+        where = tuple(int(i[0]) for i in outside.nonzero())
+        raise IndexRangeError(
+            f"{op}: index{list(where)} is {int(index[where])}, expected 0 to {size - 1}: the dimension has size {size}"
+        )

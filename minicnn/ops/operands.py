@@ -126,3 +126,14 @@ def unbroadcast(grad: Array, shape: Shape) -> Array:
     repeated = tuple(d for d in range(grad.ndim) if d < extra or (shape[d - extra] == 1 and grad.shape[d] != 1))
     summed = grad.sum(repeated, keepdims=True)  # the repeated dimensions are 1 now
     return summed.reshape(shape) if extra else summed
+
+
+def same_dtype_arrays(op: str, tensors: Any) -> list[Array]:
+    """The arrays of a list of tensors, on one device; integers take the dtype of the floats among them."""
+    values = {f"tensors[{position}]": _value(op, f"tensors[{position}]", x) for position, x in enumerate(tensors)}
+    values = {name: as_array(value) for name, value in values.items()}
+    dtype = _common_float(op, values, values)
+    first = next(iter(values.items()))
+    for name, array in values.items():
+        check_device(op, first, (name, array))
+    return [array if dtype is None else array.astype(dtype, copy=False) for array in values.values()]
