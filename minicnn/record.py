@@ -14,7 +14,7 @@ import numpy as np
 from minicnn.context import is_grad_enabled, running_layers
 from minicnn.errors import DeviceError, DTypeError
 from minicnn.kernels.arrays import FLOAT_DTYPES, Array, contiguous, device_of, is_array
-from minicnn.tape import Node, Vjp
+from minicnn.tape import Node, Vjp, closed_over
 from minicnn.tensor import Tensor, as_array
 
 
@@ -81,6 +81,7 @@ def _record(name: str, y: tuple[Array, ...], inputs: tuple[Any, ...], vjp: Vjp) 
     outputs = tuple(Tensor.wrap(a if is_array(a) else np.asarray(a)) for a in y)
     tensors = tuple(x if isinstance(x, Tensor) else None for x in inputs)
     edges = tuple(None if x is None else x.edge for x in tensors)
+    _share_versions(outputs, tensors)
     if is_grad_enabled() and any(edge is not None for edge in edges):
         facts = tuple(None if x is None else (x.shape, x.dtype) for x in tensors)
         node = Node(name, len(outputs), edges, facts, vjp)
@@ -92,9 +93,24 @@ def _record(name: str, y: tuple[Array, ...], inputs: tuple[Any, ...], vjp: Vjp) 
     return outputs
 
 
+def _share_versions(outputs: tuple[Tensor, ...], inputs: tuple[Tensor | None, ...]) -> None:
+    """A write into an array is a write into its views: a result that is a view counts its input's writes."""
+    for output in outputs:
+        base = getattr(output.data, "base", None)
+        for x in inputs:
+            if x is not None and (output.data is x.data or (base is not None and base is _owner(x.data))):
+                output.version = x.version
+
+
+def _owner(array: Array) -> Array:
+    """The array whose memory this is: itself, unless it is a view."""
+    base = getattr(array, "base", None)
+    return array if base is None else base
+
+
 def _saved_versions(tensors: tuple[Tensor | None, ...], vjp: Vjp) -> tuple[tuple[Any, int, str], ...]:
     """Which inputs' arrays the vjp closes over, with the write count they had."""
-    saved = {id(cell.cell_contents) for cell in getattr(vjp, "__closure__", None) or ()}
+    saved = {id(value) for value in closed_over(vjp)}
     return tuple(
         (x.version, x.version[0], f"{getattr(x, 'name', '') or f'input {position}'} of shape {x.shape}")
         for position, x in enumerate(tensors)

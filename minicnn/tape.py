@@ -12,7 +12,8 @@ This module knows raw arrays only and imports nothing of the engine; a leaf is a
 import heapq
 import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from types import FunctionType
 from typing import Any, Protocol
 
 import numpy as np
@@ -124,12 +125,13 @@ def backward(edge: "Edge", seed: Array, retain_graph: bool = False) -> None:
     """
     arrivals = _Arrivals()
     arrivals.add(edge, seed, owned=False)
-    while (arrived := arrivals.pop_newest()) is not None:
-        node, grads = arrived
-        _run_hooks(node, grads)
-        for parent, grad, owned in _pull_back(node, grads, retain_graph):
-            arrivals.add(parent, grad, owned)
-    arrivals.deliver()
+    with np.errstate(all="ignore"):  # 1/0 is inf in a gradient too, without NumPy's warning
+        while (arrived := arrivals.pop_newest()) is not None:
+            node, grads = arrived
+            _run_hooks(node, grads)
+            for parent, grad, owned in _pull_back(node, grads, retain_graph):
+                arrivals.add(parent, grad, owned)
+        arrivals.deliver()
 
 
 def _run_hooks(node: Node, grads: list[Array | None]) -> None:
@@ -160,8 +162,7 @@ def _pull_back(node: Node, grads: list[Array | None], retain_graph: bool) -> lis
     results = tuple(_as_array(grad) for grad in vjp(upstream[0] if node.outputs == 1 else upstream, needs))
     if len(results) != len(edges):
         raise TapeError(node, f"its vjp returned {len(results)} gradients for {len(edges)} inputs")
-    saved = [cell.cell_contents for cell in getattr(vjp, "__closure__", None) or ()]
-    seen_by_others = Counter(id(array) for array in (*saved, *upstream, *results))
+    seen_by_others = Counter(id(array) for array in (*closed_over(vjp), *upstream, *results))
     pulled: list[tuple[Edge, Array, bool]] = []
     for position, (edge, grad) in enumerate(zip(edges, results, strict=True)):
         if edge is None:
@@ -175,6 +176,18 @@ def _pull_back(node: Node, grads: list[Array | None], retain_graph: bool) -> lis
     if not retain_graph:
         node.vjp, node.edges, node.versions = None, (), ()
     return pulled
+
+
+def closed_over(function: Any) -> Iterator[Any]:
+    """What a vjp holds on to: its closure cells, through tuples, lists and the functions it wraps."""
+    values = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    for value in values:
+        if isinstance(value, (tuple, list)):
+            yield from value
+        elif isinstance(value, FunctionType) and value is not function:
+            yield from closed_over(value)
+        else:
+            yield value
 
 
 def _contiguous(grad: Array) -> Array:
