@@ -37,7 +37,7 @@ def digest(arrays: Arrays, state: str) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         total.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        total.update(np.ascontiguousarray(array).tobytes())
+        total.update(array.tobytes())  # in C order, whatever the strides
     return total.hexdigest()
 
 
@@ -55,8 +55,9 @@ def save_checkpoint(path: str | Path, arrays: Arrays, state: dict[str, Any]) -> 
 
     path = Path(path)
     text = json.dumps(state, sort_keys=True)
-    # safetensors writes the raw buffer of non-contiguous arrays: wrong values without an error
-    packed = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    # safetensors writes the raw buffer of non-contiguous arrays: wrong values without an error. Not
+    # ascontiguousarray, which gives 0-d arrays a dimension.
+    packed = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "state": text, "sha256": digest(packed, text)}
     content = save(packed, metadata=metadata)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

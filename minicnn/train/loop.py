@@ -94,7 +94,8 @@ class Trainer:
         **Raises** Interrupted after Ctrl-C, with ``last`` saved; NonFiniteLossError, with the checkpoints untouched.
         """
         report = Reporter(self.args.epochs, len(self.loader), self.step, self.quiet)
-        with report, stop_on_ctrl_c(report.stopping) as stop:
+        # NumPy's own warnings of overflow say less than the check of every loss
+        with report, stop_on_ctrl_c(report.stopping) as stop, np.errstate(over="ignore", invalid="ignore"):
             self._introduce(report)
             while self.epoch < self.args.epochs:
                 row = self._train_epoch(report, stop)
