@@ -2,6 +2,7 @@
 channels, ``j`` over the pixels of a plane: the inner loops are contiguous, whatever the window.
 """
 
+import numpy as np
 from numba import prange
 
 from minicnn.kernels.jit import helper, kernel
@@ -20,14 +21,27 @@ def window_sum(x, scale, k, c, first, before, after, total):
         total[j] = k + scale * total[j]
 
 
+@helper
+def inverse_power(d, beta):
+    """d[j] = d[j]^-beta in place; 3/4, which everybody uses, by two square roots instead of a slow power."""
+    if beta == 0.75:
+        for j in range(d.size):
+            root = np.sqrt(d[j])
+            d[j] = d.dtype.type(1.0) / (root * np.sqrt(root))
+    else:
+        for j in range(d.size):
+            d[j] = d[j] ** d.dtype.type(-beta)
+
+
 @kernel()
 def lrn_forward(x, channels, before, after, scale, beta, k, y):
     """x, y (N*C, S)."""
     kind = x.dtype.type
     for r in prange(x.shape[0]):
         window_sum(x, kind(scale), kind(k), channels, r, before, after, y[r])
+        inverse_power(y[r], beta)
         for j in range(x.shape[1]):
-            y[r, j] = x[r, j] * y[r, j] ** kind(-beta)
+            y[r, j] *= x[r, j]
 
 
 @kernel()
@@ -37,10 +51,11 @@ def lrn_grad_x(gy, x, channels, before, after, scale, beta, k, ratio, gx):
     for r in prange(x.shape[0]):
         window_sum(x, kind(scale), kind(k), channels, r, before, after, ratio[r])
         for j in range(x.shape[1]):
-            d = ratio[r, j]
-            power = d ** kind(-beta)
-            gx[r, j] = gy[r, j] * power
-            ratio[r, j] = gy[r, j] * x[r, j] * power / d
+            gx[r, j] = ratio[r, j]
+        inverse_power(gx[r], beta)
+        for j in range(x.shape[1]):
+            gx[r, j] *= gy[r, j]
+            ratio[r, j] = gx[r, j] * x[r, j] / ratio[r, j]
     factor = kind(2.0 * scale * beta)
     for r in prange(x.shape[0]):
         channel = r % channels

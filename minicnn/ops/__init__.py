@@ -37,7 +37,15 @@ from minicnn.ops.loss import cross_entropy, nll_loss
 from minicnn.ops.lrn import local_response_norm
 from minicnn.ops.maths import abs, clip, cos, exp, log, log1p, reciprocal, rsqrt, sign, sin, sqrt, square
 from minicnn.ops.matmul import matmul
-from minicnn.ops.norm import batch_norm, batch_norm_eval, batch_norm_train, group_norm, instance_norm, layer_norm
+from minicnn.ops.norm import (
+    batch_norm,
+    batch_norm_eval,
+    batch_norm_train,
+    group_norm,
+    instance_norm,
+    layer_norm,
+    normalize,
+)
 from minicnn.ops.padding import pad
 from minicnn.ops.pool import (
     adaptive_avg_pool2d,
@@ -133,6 +141,7 @@ __all__ = [
     "ne",
     "neg",
     "nll_loss",
+    "normalize",
     "pad",
     "permute",
     "pixel_shuffle",

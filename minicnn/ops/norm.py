@@ -10,7 +10,7 @@ from typing import Any
 from minicnn.context import is_recomputing
 from minicnn.errors import ArgumentError, DTypeError, ShapeError
 from minicnn.kernels import norm as K
-from minicnn.kernels.arrays import Array, is_abstract, is_array
+from minicnn.kernels.arrays import Array, array_module, is_abstract, is_array
 from minicnn.ops.geometry import integer
 from minicnn.record import check_device, check_float, record, unwrap
 from minicnn.tensor import Tensor, as_array
@@ -199,6 +199,32 @@ def layer_norm(
         return (gx, gw.reshape(shape) if needs[1] else None, gb.reshape(shape) if needs[2] else None)
 
     return record("layer_norm", y, (x, weight, bias), vjp)
+
+
+def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
+    """Divide vectors along ``dim`` by their p-norm, or by ``eps`` where that is larger.
+
+    **Shapes** any with dimension ``dim`` -> same. **Math** ``y = x / max((sum |x|^p)^(1/p), eps)``. **Saves** x and
+    the norms. PyTorch's ``out`` does not exist here, and ``p`` must be a finite number of at least 1.
+    """
+    (xa,) = unwrap("normalize", x=x)
+    if isinstance(p, bool) or not isinstance(p, (int, float)) or not 1 <= p < float("inf"):
+        raise ArgumentError(f"normalize: p={p!r} is not supported, expected a finite number >= 1")
+    dim = integer("normalize", "dim", dim, -xa.ndim)
+    if dim >= xa.ndim:
+        raise ShapeError(f"normalize: x has shape {tuple(xa.shape)}, which has no dimension {dim}")
+    xp = array_module(xa)
+    size = (xp.abs(xa) ** p).sum(axis=dim, keepdims=True) ** (1 / p)
+    length = xp.maximum(size, eps)
+    y = xa / length
+
+    def vjp(gy: Array, needs: tuple[bool, ...]) -> Any:
+        along = (gy * xa).sum(axis=dim, keepdims=True) / length
+        free = size >= eps  # elsewhere the length is the constant eps
+        slope = xp.where(free, along / length, 0) * xp.sign(xa) * (xp.abs(xa) / length) ** (p - 1)
+        return ((gy / length - slope).astype(xa.dtype, copy=False),)
+
+    return record("normalize", y, (x,), vjp)
 
 
 # ---- checks and running statistics

@@ -51,6 +51,20 @@ def layer_norm_oracle(x, normalized_shape, weight=None, bias=None, eps=1e-5):
     return y * (1 if weight is None else weight) + (0 if bias is None else bias)
 
 
+def normalize_oracle(x, p=2.0, dim=1, eps=1e-12):
+    moved = np.moveaxis(x, dim, -1)
+    y = np.empty_like(moved)
+    for index in np.ndindex(moved.shape[:-1]):
+        y[index] = moved[index] / max(sum(abs(v) ** p for v in moved[index]) ** (1 / p), eps)
+    return np.moveaxis(y, -1, dim)
+
+
+def normalize_geometry(draw):
+    shape = (*draw(shapes(1, 3, 4)), 5)
+    options = {"p": draw(st.sampled_from([1.0, 2.0, 3.5])), "dim": draw(st.integers(-len(shape), len(shape) - 1))}
+    return {"x": A(shape, "away"), **options, "eps": draw(st.sampled_from([1e-12, 0.5]))}
+
+
 def affine(draw, shape):
     return {name: A(shape) if draw(st.booleans()) else None for name in ("weight", "bias")}
 
@@ -300,5 +314,20 @@ CASES = [
         extra_bytes=two_numbers_each(
             lambda arrays: arrays["x"].size // max(1, int(np.prod(arrays["normalized_shape"])))
         ),
+    ),
+    Case(
+        "normalize",
+        geometry=normalize_geometry,
+        oracle=normalize_oracle,
+        edges={"batch0": {"x": A((0, 3))}, "shorter_than_eps": {"x": A((3, 4)), "eps": 100.0}},
+        mistakes=(
+            Mistake(
+                "no dimension", lambda: ops.normalize(flat(3)), ShapeError, r"normalize: x has shape \(3,\), which"
+            ),
+            Mistake("p 0", lambda: ops.normalize(flat(3, 3), p=0), ArgumentError, r"normalize: p=0 is not supported"),
+        ),
+        exact=False,
+        saves=("x",),
+        extra_bytes=lambda arrays: 2 * arrays["x"].nbytes // max(1, arrays["x"].shape[arrays.get("dim", 1)]),
     ),
 ]
