@@ -86,6 +86,13 @@ class Generator:
         with self._lock:
             self._seed, self._drawn = seed, drawn
 
+    def __getstate__(self) -> dict[str, int]:
+        return self.state()  # copies and pickles (modules hold generators) leave the lock behind
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._lock = threading.Lock()
+        self.set_state(state)
+
 
 def check_seed(op: str, seed: Any) -> int:
     """``seed`` as an int. **Raises** ArgumentError unless it is an integer in [0, 2**64)."""

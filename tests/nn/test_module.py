@@ -1,6 +1,7 @@
 """Module: what it finds, saves, loads, converts, prints, and how its call names the place of an error."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -127,6 +128,15 @@ def test_a_deep_copy_shares_nothing():
     twin = copy.deepcopy(model)
     twin[0].weight.data[...] = 9
     assert model[0].weight.numpy().tolist() == [0, 1, 2] and twin[0].weight.name == "weight"
+
+
+def test_a_copied_or_pickled_module_goes_on_drawing_by_itself():
+    layer = nn.Dropout(generator=minicnn.Generator(3))
+    layer.generator.next_seed()
+    for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+        assert twin.generator.state() == {"seed": 3, "drawn": 1}
+        twin.generator.next_seed()
+    assert layer.generator.state()["drawn"] == 1
 
 
 def test_sequential_slices_appends_and_names():
