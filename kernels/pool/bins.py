@@ -32,15 +32,6 @@ class Bins:
     def out(self) -> tuple[int, int]:
         return self.rows.shape[1], self.cols.shape[1]
 
-    @property
-    def pixels(self) -> int:
-        """How many pixels all bins of one plane cover together: the additions or comparisons of a pool."""
-
-        def covered(bins: Indices, step: int) -> int:
-            return int(np.maximum(-(-(bins[1] - bins[0]) // step), 0).sum())
-
-        return covered(self.rows, self.dh) * covered(self.cols, self.dw)
-
 
 @lru_cache(maxsize=256)
 def window_bins(window: Window2d, include_pad: bool = True, divisor: int | None = None) -> Bins:
