@@ -175,14 +175,14 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        width, options = 64, {"shortcut": shortcut, "stride_in_1x1": stride_in_1x1, "generator": generator}
-        for number, depth in enumerate(depths, 1):
-            channels = 32 * 2**number
-            self.add_module(f"layer{number}", stage(kind, width, channels, depth, 1 if number == 1 else 2, **options))
-            width = channels * kind.expansion
+        e, options = kind.expansion, {"shortcut": shortcut, "stride_in_1x1": stride_in_1x1, "generator": generator}
+        self.layer1 = stage(kind, 64, 64, depths[0], 1, **options)
+        self.layer2 = stage(kind, 64 * e, 128, depths[1], 2, **options)
+        self.layer3 = stage(kind, 128 * e, 256, depths[2], 2, **options)
+        self.layer4 = stage(kind, 256 * e, 512, depths[3], 2, **options)
         self.avgpool = nn.GlobalAvgPool2d()
         self.flatten = nn.Flatten()
-        self.fc = nn.Linear(width, num_classes, generator=generator)
+        self.fc = nn.Linear(512 * e, num_classes, generator=generator)
         he_initialise(self, generator)
 
     def forward(self, x: Any) -> Any:
