@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -24,6 +25,18 @@ settings.load_profile("minicnn")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a skipped test fails, unless it is marked gpu")
+    parser.addoption(
+        "--errors-document", type=Path, help="write every error message that the tests provoke to this file"
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    path = config.getoption("--errors-document")
+    if path is not None:
+        # Imported late: minicnn must not load NumPy before the variables above are set.
+        from tests.errors_document import ErrorsDocument
+
+        config.pluginmanager.register(ErrorsDocument(path))
 
 
 @pytest.hookimpl(wrapper=True)

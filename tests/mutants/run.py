@@ -62,7 +62,7 @@ def killer(mutant: Mutant, tree: Path) -> str | None:
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, encoding="utf-8", timeout=900)
     if done.returncode == 0:
         return None
-    failed = re.search(r"^(?:FAILED|ERROR) (\S+?)(?: - |$)", done.stdout, re.MULTILINE)
+    failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", done.stdout, re.MULTILINE)
     if done.returncode != 1 or failed is None:
         raise RuntimeError(f"mutant {mutant.name}: pytest ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return failed[1]
