@@ -77,7 +77,7 @@ def load_state_dict(module: "Module", values: Any, strict: bool) -> LoadReport:
 
 def _array(value: Any) -> Any:
     data = value.data if isinstance(value, Tensor) else value
-    return data if is_abstract(data) else np.asarray(move(data, "cpu") if isinstance(value, Tensor) else data)
+    return data if is_abstract(data) else np.asarray(move(data, "cpu"))
 
 
 def _misfit(path: str, array: Any, target: Tensor) -> Iterator[str]:
