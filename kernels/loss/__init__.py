@@ -1,8 +1,11 @@
 """Losses: how far predictions are from targets, position by position.
 
-Losses over classes see their input as (n, c, s): batch, classes, everything after the classes. Reductions (mean, sum)
-are the caller's: a gate returns one loss a position, and its backward takes ``scale``, the gradient of each of them.
+Losses over classes see their input as (n, c, s): batch, classes, everything after the classes; the others compare two
+arrays of one shape. Reductions (mean, sum) are the caller's: a gate returns one loss a position, and its backward takes
+``scale``, the gradient of each of them.
 """
+
+from typing import Any
 
 from minicnn.kernels.arrays import Array, allocate, array_module, is_abstract, twin
 
@@ -75,3 +78,70 @@ def target_weight(target: Array, weight: Array, ignore_index: int) -> float:
     xp = array_module(weight)
     kept = target[target != ignore_index]
     return float(xp.bincount(kept, minlength=weight.shape[0]).astype("float64") @ weight.astype("float64"))
+
+
+def _compare(name: str, x: Array, target: Array, *numbers: Any) -> Array:
+    losses = allocate(x, x.shape)
+    if not is_abstract(x):
+        getattr(twin(__name__, x), name)(x.reshape(-1), target.reshape(-1), losses.reshape(-1), *numbers)
+    return losses
+
+
+def _compare_grad_x(name: str, scale: Array, x: Array, target: Array, *numbers: Any) -> Array:
+    gx = allocate(x, x.shape)
+    flat = (scale.reshape(-1), x.reshape(-1), target.reshape(-1), gx.reshape(-1))
+    getattr(twin(__name__, x), name)(*flat, *numbers)
+    return gx
+
+
+def squared_error_forward(x: Array, target: Array) -> Array:
+    """``(x - target)^2``, elementwise."""
+    return _compare("squared_error_forward", x, target)
+
+
+def squared_error_grad_x(scale: Array, x: Array, target: Array) -> Array:
+    """``gx = 2 scale (x - target)``; the target's gradient is its negative."""
+    return _compare_grad_x("squared_error_grad_x", scale, x, target)
+
+
+def absolute_error_forward(x: Array, target: Array) -> Array:
+    """``|x - target|``, elementwise."""
+    return _compare("absolute_error_forward", x, target)
+
+
+def absolute_error_grad_x(scale: Array, x: Array, target: Array) -> Array:
+    """``gx = scale sign(x - target)``, 0 where equal; the target's gradient is its negative."""
+    return _compare_grad_x("absolute_error_grad_x", scale, x, target)
+
+
+def huber_forward(x: Array, target: Array, delta: float, factor: float) -> Array:
+    """``factor`` times ``d^2 / 2`` where ``d = |x - target| < delta``, else ``delta (d - delta / 2)``."""
+    return _compare("huber_forward", x, target, delta, factor)
+
+
+def huber_grad_x(scale: Array, x: Array, target: Array, delta: float, factor: float) -> Array:
+    """``gx = scale factor min(max(x - target, -delta), delta)``; the target's gradient is its negative."""
+    return _compare_grad_x("huber_grad_x", scale, x, target, delta, factor)
+
+
+def binary_cross_entropy_forward(x: Array, target: Array) -> Array:
+    """``-target log(x) - (1 - target) log(1 - x)`` of probabilities x, each logarithm at least -100."""
+    return _compare("binary_cross_entropy_forward", x, target)
+
+
+def binary_cross_entropy_grad_x(scale: Array, x: Array, target: Array) -> Array:
+    """``gx = scale (x - target) / max(x (1 - x), 1e-12)``."""
+    return _compare_grad_x("binary_cross_entropy_grad_x", scale, x, target)
+
+
+def logits_forward(x: Array, target: Array, pos_weight: Array) -> Array:
+    """Binary cross entropy of ``sigmoid(x)``, without overflow.
+
+    **Math** ``(1 - t) x + (1 + (p - 1) t) log(1 + exp(-x))``; ``pos_weight`` p has the shape of x, or is empty for 1.
+    """
+    return _compare("logits_forward", x, target, pos_weight.reshape(-1))
+
+
+def logits_grad_x(scale: Array, x: Array, target: Array, pos_weight: Array) -> Array:
+    """``gx = scale ((1 - t) sigmoid(x) - p t sigmoid(-x))``."""
+    return _compare_grad_x("logits_grad_x", scale, x, target, pos_weight.reshape(-1))

@@ -1,4 +1,8 @@
-"""Numba twins of the losses. Over classes: ``n`` batch, ``c`` class, ``i`` position, ``r`` = (n, i) flattened."""
+"""Numba twins of the losses.
+
+Over classes: ``n`` batch, ``c`` class, ``i`` position, ``r`` = (n, i) flattened. Comparisons see flat arrays: ``i``
+over elements.
+"""
 
 import numpy as np
 from numba import prange
@@ -108,3 +112,76 @@ def nll_grad_x(scale, target, weight, ignore_index, gx):
             t = target[n, i]
             if t != ignore_index:
                 gx[n, t, i] = -weight[t] * scale[n, i]
+
+
+@kernel(parallel=False)
+def squared_error_forward(x, target, losses):
+    for i in range(x.size):
+        d = x[i] - target[i]
+        losses[i] = d * d
+
+
+@kernel(parallel=False)
+def squared_error_grad_x(scale, x, target, gx):
+    for i in range(x.size):
+        gx[i] = 2 * scale[i] * (x[i] - target[i])
+
+
+@kernel(parallel=False)
+def absolute_error_forward(x, target, losses):
+    for i in range(x.size):
+        losses[i] = abs(x[i] - target[i])
+
+
+@kernel(parallel=False)
+def absolute_error_grad_x(scale, x, target, gx):
+    for i in range(x.size):
+        d = x[i] - target[i]
+        gx[i] = scale[i] if d > 0 else -scale[i] if d < 0 else scale[i] * d  # 0 or NaN
+
+
+@kernel(parallel=False)
+def huber_forward(x, target, losses, delta, factor):
+    for i in range(x.size):
+        d = abs(x[i] - target[i])
+        losses[i] = factor * (0.5 * d * d if d < delta else delta * (d - 0.5 * delta))
+
+
+@kernel(parallel=False)
+def huber_grad_x(scale, x, target, gx, delta, factor):
+    for i in range(x.size):
+        d = x[i] - target[i]
+        gx[i] = factor * scale[i] * (delta if d > delta else -delta if d < -delta else d)
+
+
+@kernel(parallel=False)
+def binary_cross_entropy_forward(x, target, losses):
+    for i in range(x.size):
+        yes, no = np.log(x[i]), np.log1p(-x[i])
+        yes, no = -100.0 if yes < -100 else yes, -100.0 if no < -100 else no
+        losses[i] = (target[i] - 1.0) * no - target[i] * yes
+
+
+@kernel(parallel=False)
+def binary_cross_entropy_grad_x(scale, x, target, gx):
+    for i in range(x.size):
+        variance = x[i] * (1.0 - x[i])
+        gx[i] = scale[i] * (x[i] - target[i]) / (1e-12 if variance < 1e-12 else variance)
+
+
+@kernel(parallel=False)
+def logits_forward(x, target, losses, pos_weight):
+    for i in range(x.size):
+        v, t = x[i], target[i]
+        weight = 1.0 + (pos_weight[i] - 1.0) * t if pos_weight.size else 1.0
+        log_no = (-v if v < 0 else 0.0) + np.log1p(np.exp(-abs(v)))  # -log sigmoid(v)
+        losses[i] = (1.0 - t) * v + weight * log_no
+
+
+@kernel(parallel=False)
+def logits_grad_x(scale, x, target, gx, pos_weight):
+    for i in range(x.size):
+        e = np.exp(-abs(x[i]))
+        yes, no = (1.0, e) if x[i] >= 0 else (e, 1.0)  # sigmoid(x), sigmoid(-x), both times 1 + e
+        weight = pos_weight[i] if pos_weight.size else 1.0
+        gx[i] = scale[i] * ((1.0 - target[i]) * yes - weight * target[i] * no) / (1.0 + e)

@@ -34,6 +34,14 @@ from minicnn.ops.indexing import gather, getitem, index_select
 from minicnn.ops.joining import cat, chunk, flip, split, stack
 from minicnn.ops.linear import linear
 from minicnn.ops.loss import cross_entropy, nll_loss
+from minicnn.ops.loss_pairs import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    huber_loss,
+    l1_loss,
+    mse_loss,
+    smooth_l1_loss,
+)
 from minicnn.ops.lrn import local_response_norm
 from minicnn.ops.maths import abs, clip, cos, exp, log, log1p, reciprocal, rsqrt, sign, sin, sqrt, square
 from minicnn.ops.matmul import matmul
@@ -80,6 +88,8 @@ __all__ = [
     "batch_norm",
     "batch_norm_eval",
     "batch_norm_train",
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
     "broadcast_to",
     "cat",
     "celu",
@@ -113,9 +123,11 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "huber_loss",
     "index_select",
     "instance_norm",
     "interpolate",
+    "l1_loss",
     "layer_norm",
     "le",
     "leaky_relu",
@@ -137,6 +149,7 @@ __all__ = [
     "min_pool2d",
     "minimum",
     "mish",
+    "mse_loss",
     "mul",
     "ne",
     "neg",
@@ -160,6 +173,7 @@ __all__ = [
     "sign",
     "silu",
     "sin",
+    "smooth_l1_loss",
     "softmax",
     "softplus",
     "split",

@@ -1,4 +1,4 @@
-"""Losses: how far predictions are from targets.
+"""Losses over classes: how far predicted scores are from labels or probabilities.
 
 PyTorch's deprecated ``size_average`` and ``reduce`` are absent: ``reduction`` says the same. Means are summed in
 float64.
@@ -11,33 +11,10 @@ import numpy as np
 
 from minicnn.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from minicnn.kernels import loss as K
-from minicnn.kernels.arrays import Array, allocate, array_module, contiguous, is_abstract
+from minicnn.kernels.arrays import Array, allocate, contiguous, is_abstract
+from minicnn.ops.loss_reduction import check_reduction, reduced, scale_of
 from minicnn.record import check_device, record, unwrap
 from minicnn.tensor import Tensor, as_array
-
-
-def _check_reduction(op: str, reduction: Any) -> None:
-    if reduction not in ("none", "mean", "sum"):
-        raise ArgumentError(f"{op}: reduction={reduction!r} is unknown, expected 'none', 'mean' or 'sum'")
-
-
-def _reduce(losses: Array, reduction: str, count: float) -> Array:
-    """The losses as they are, their sum, or their sum over ``count`` (0/0 is NaN, as in PyTorch)."""
-    if reduction == "none" or is_abstract(losses):
-        return losses if reduction == "none" else allocate(losses, ())
-    total = losses.sum(dtype=np.float64)
-    with np.errstate(all="ignore"):
-        value = total / count if reduction == "mean" else total
-    return array_module(losses).asarray(value, losses.dtype)
-
-
-def _scale(gy: Array, shape: tuple[int, ...], reduction: str, count: float) -> Array:
-    """The gradient of each single loss, given that of the reduced one."""
-    if reduction == "none":
-        return contiguous(gy).reshape(shape)
-    with np.errstate(all="ignore"):
-        each = gy / count if reduction == "mean" else gy
-    return array_module(gy).full(shape, each, gy.dtype)
 
 
 def _class_view(op: str, x: Array) -> tuple[int, int, int]:
@@ -110,7 +87,7 @@ def cross_entropy(
     the number of positions.
     **Saves** x, target, and one float64 a position. **Raises** IndexRangeError naming the first label out of range.
     """
-    _check_reduction("cross_entropy", reduction)
+    check_reduction("cross_entropy", reduction)
     ignore_index = _ignore("cross_entropy", ignore_index)
     if not 0 <= label_smoothing <= 1:
         raise ArgumentError(f"cross_entropy: label_smoothing={label_smoothing!r}, expected a number from 0 to 1")
@@ -125,10 +102,10 @@ def cross_entropy(
     count = K.target_weight(labels, wa, ignore_index) if reduction == "mean" and not is_abstract(xa) else 0.0
 
     def vjp(gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        scale = _scale(gy, labels.shape, reduction, count)
+        scale = scale_of(gy, labels.shape, reduction, count)
         return (K.cross_entropy_grad_x(scale, x3, lse, labels, wa, ignore_index, smoothing).reshape(xa.shape),)
 
-    return record("cross_entropy", _reduce(losses.reshape(shape), reduction, count), (x,), vjp)
+    return record("cross_entropy", reduced(losses.reshape(shape), reduction, count), (x,), vjp)
 
 
 def _soft_cross_entropy(
@@ -144,7 +121,7 @@ def _soft_cross_entropy(
     losses, lse = K.soft_cross_entropy_forward(x3, t3, wa, smoothing)
 
     def vjp(gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        scale = _scale(gy, (n, s), reduction, n * s)
+        scale = scale_of(gy, (n, s), reduction, n * s)
         gx = K.soft_cross_entropy_grad_x(scale, x3, lse, t3, wa, smoothing).reshape(xa.shape) if needs[0] else None
         gt = None
         if needs[1]:
@@ -153,7 +130,7 @@ def _soft_cross_entropy(
         return gx, gt
 
     shape = () if xa.ndim == 1 else (xa.shape[0], *xa.shape[2:])
-    return record("cross_entropy", _reduce(losses.reshape(shape), reduction, n * s), (x, target), vjp)
+    return record("cross_entropy", reduced(losses.reshape(shape), reduction, n * s), (x, target), vjp)
 
 
 def nll_loss(x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
@@ -163,7 +140,7 @@ def nll_loss(x: Any, target: Any, weight: Any = None, ignore_index: int = -100, 
     **Math** ``-w_t x_t``; the mean divides by the summed weights of the targets not ignored (NaN when all are).
     **Saves** target only.
     """
-    _check_reduction("nll_loss", reduction)
+    check_reduction("nll_loss", reduction)
     ignore_index = _ignore("nll_loss", ignore_index)
     xa, wa = unwrap("nll_loss", x=x, weight=weight)
     labels, wa = _labels("nll_loss", xa, target, ignore_index), _class_weight("nll_loss", xa, wa)
@@ -172,7 +149,7 @@ def nll_loss(x: Any, target: Any, weight: Any = None, ignore_index: int = -100, 
     shape = xa.shape
 
     def vjp(gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
-        return (K.nll_grad_x(_scale(gy, labels.shape, reduction, count), labels, wa, ignore_index).reshape(shape),)
+        return (K.nll_grad_x(scale_of(gy, labels.shape, reduction, count), labels, wa, ignore_index).reshape(shape),)
 
     out = losses.reshape(() if xa.ndim == 1 else (shape[0], *shape[2:]))
-    return record("nll_loss", _reduce(out, reduction, count), (x,), vjp)
+    return record("nll_loss", reduced(out, reduction, count), (x,), vjp)

@@ -1,0 +1,32 @@
+"""What ``reduction=`` means, for every loss."""
+
+from typing import Any
+
+import numpy as np
+
+from minicnn.errors import ArgumentError
+from minicnn.kernels.arrays import Array, allocate, array_module, contiguous, is_abstract
+
+
+def check_reduction(op: str, reduction: Any) -> None:
+    if reduction not in ("none", "mean", "sum"):
+        raise ArgumentError(f"{op}: reduction={reduction!r} is unknown, expected 'none', 'mean' or 'sum'")
+
+
+def reduced(losses: Array, reduction: str, count: float) -> Array:
+    """The losses as they are, their sum, or their sum over ``count`` (0/0 is NaN, as in PyTorch)."""
+    if reduction == "none" or is_abstract(losses):
+        return losses if reduction == "none" else allocate(losses, ())
+    total = losses.sum(dtype=np.float64)
+    with np.errstate(all="ignore"):
+        value = total / count if reduction == "mean" else total
+    return array_module(losses).asarray(value, losses.dtype)
+
+
+def scale_of(gy: Array, shape: tuple[int, ...], reduction: str, count: float) -> Array:
+    """The gradient of each single loss, given that of the reduced one."""
+    if reduction == "none":
+        return contiguous(gy).reshape(shape)
+    with np.errstate(all="ignore"):
+        each = gy / count if reduction == "mean" else gy
+    return array_module(gy).full(shape, each, gy.dtype)
