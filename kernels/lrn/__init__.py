@@ -6,7 +6,7 @@ channels ``k - size//2 <= q <= k + (size-1)//2`` that exist.
 
 from math import prod
 
-from minicnn.kernels.arrays import Array, allocate, contiguous, is_abstract, twin
+from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
 
 
 def lrn_forward(x: Array, size: int, scale: float, beta: float, bias: float) -> Array:
@@ -21,7 +21,7 @@ def lrn_forward(x: Array, size: int, scale: float, beta: float, bias: float) -> 
 
 def lrn_grad_x(gy: Array, x: Array, size: int, scale: float, beta: float, bias: float) -> Array:
     """``gx[k] = gy[k] d[k]^-beta - 2 scale beta x[k] sum gy[q] x[q] d[q]^(-beta-1)`` over the windows with k."""
-    gy, gx, ratio = contiguous(gy), allocate(x, x.shape), allocate(x, x.shape)
+    gx, ratio = allocate(x, x.shape), allocate(x, x.shape)
     c, rows = x.shape[1], (x.shape[0] * x.shape[1], prod(x.shape[2:]))
     options = (c, size // 2, (size - 1) // 2, scale, beta, bias)
     twin(__name__, x).lrn_grad_x(gy.reshape(rows), x.reshape(rows), *options, ratio.reshape(rows), gx.reshape(rows))

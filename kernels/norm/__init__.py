@@ -7,7 +7,7 @@ the shape all row twins share. Statistics are float64 of shape (1, C) (batch nor
 
 from math import prod
 
-from minicnn.kernels.arrays import Array, allocate, array_module, contiguous, is_abstract, twin
+from minicnn.kernels.arrays import Array, allocate, array_module, is_abstract, twin
 
 LAYER_NORM_BLOCK = 64  # rows whose weight gradients are summed by one worker: a fact of shapes, not of threads
 
@@ -76,7 +76,7 @@ def channels_grads(
     **Math** with ``z = (x - mean) * rstd`` and averages over what shares a statistic,
     ``gx = rstd * (w gy - avg(w gy) - z avg(w gy z))``; ``frozen`` statistics (evaluation) leave ``gx = rstd w gy``.
     """
-    twins, gy = twin(__name__, x), contiguous(gy)
+    twins = twin(__name__, x)
     center, normal = spread(x, mean), spread(x, rstd)
     scale = normal if weight is None else normal * _tiled(x, weight)
     gx = allocate(x, x.shape) if needs[0] else None
@@ -127,7 +127,7 @@ def layer_norm_grads(
     gy: Array, x: Array, mean: Array, rstd: Array, weight: Array | None, size: int
 ) -> tuple[Array, Array, Array]:
     """Gradients of x, weight (size,) and bias (size,); formula as in ``channels_grads`` with one slice a statistic."""
-    rows, gy = mean.size, contiguous(gy)
+    rows = mean.size
     blocks = -(-rows // LAYER_NORM_BLOCK)
     gx = allocate(x, x.shape)
     gw, gb = (allocate(x, (blocks, size), float, fill=0) for _ in range(2))

@@ -5,7 +5,7 @@ gates. Arrays are (N, C, H, W) or (N, C, OH, OW). Every plane (n, c) is written 
 in scan order: overlapping bins need no atomics and the bits do not depend on the number of threads.
 """
 
-from minicnn.kernels.arrays import Array, allocate, contiguous, is_abstract, twin
+from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
 from minicnn.kernels.pool.bins import Bins, adaptive_bins, window_bins
 
 __all__ = [
@@ -60,7 +60,7 @@ def average_grad_x(gy: Array, bins: Bins) -> Array:
     """``gx[r, c]`` = sum of ``gy / divisor`` over the bins that cover (r, c), in scan order."""
     n, c = gy.shape[:2]
     gx = allocate(gy, (n, c, bins.h, bins.w))
-    twin(__name__, gy).average_grad_x(_planes(contiguous(gy)), bins.rows, bins.cols, _planes(gx))
+    twin(__name__, gy).average_grad_x(_planes(gy), bins.rows, bins.cols, _planes(gx))
     return gx
 
 
@@ -89,6 +89,6 @@ def _planes(x: Array) -> Array:
 
 
 def _flat(x: Array) -> Array:
-    """(N, C, H, W) -> (N*C, H*W), a view of ``x`` or of a contiguous copy."""
+    """(N, C, H, W) -> (N*C, H*W), a view."""
     n, c, h, w = x.shape
-    return contiguous(x).reshape(n * c, h * w)
+    return x.reshape(n * c, h * w)

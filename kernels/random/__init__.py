@@ -7,7 +7,7 @@ multiplications, additions and shifts, which CUDA repeats exactly. Nothing is st
 
 import numpy as np
 
-from minicnn.kernels.arrays import Array, allocate, contiguous, is_abstract, twin
+from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
 from minicnn.kernels.random.hashing import MASK64, mix64
 
 
@@ -17,7 +17,7 @@ def mask_forward(x: Array, seed: int, first: int, shared: int, p: float, scale: 
     Each run of ``shared`` elements is one decision; the first run has index ``first``, modulo 2**64. ``p`` is the
     probability of dropping, rounded to a multiple of 2**-32. Linear in ``x``: the gradient is the same function.
     """
-    x, y = contiguous(x), allocate(x, x.shape)
+    y = allocate(x, x.shape)
     if is_abstract(x) or not x.size:
         return y
     key, start = np.uint64(mix64(seed)), np.uint64(first & MASK64)

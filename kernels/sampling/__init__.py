@@ -5,7 +5,7 @@ a plane (n, c), in scan order of the outputs: no atomics, the same bits at any t
 are computed in float64.
 """
 
-from minicnn.kernels.arrays import Array, allocate, contiguous, is_abstract, twin
+from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
 from minicnn.kernels.sampling.taps import Taps, bilinear_taps, nearest_taps
 
 __all__ = [
@@ -44,14 +44,14 @@ def grid_sample_grad_x(
 ) -> Array:
     """Each ``gy[n, c, i, j]`` shared out to the pixels that ``y[n, c, i, j]`` read, by the same weights."""
     gx = allocate(gy, (*gy.shape[:2], *size))
-    twin(__name__, gy).grid_sample_grad_x(contiguous(gy), grid, padding_mode, align_corners, nearest, gx)
+    twin(__name__, gy).grid_sample_grad_x(gy, grid, padding_mode, align_corners, nearest, gx)
     return gx
 
 
 def grid_sample_grad_grid(gy: Array, x: Array, grid: Array, padding_mode: int, align_corners: bool) -> Array:
     """The derivative of bilinear sampling along x and y, summed over the channels; nearest has none (0)."""
     ggrid = allocate(gy, grid.shape)
-    twin(__name__, gy).grid_sample_grad_grid(contiguous(gy), x, grid, padding_mode, align_corners, ggrid)
+    twin(__name__, gy).grid_sample_grad_grid(gy, x, grid, padding_mode, align_corners, ggrid)
     return ggrid
 
 
@@ -73,6 +73,6 @@ def resample_grad_x(gy: Array, rows: Taps, cols: Taps, size: tuple[int, int]) ->
     """Each ``gy`` shared out to its taps by the same weights."""
     n, c, oh, ow = gy.shape
     gx = allocate(gy, (n, c, *size))
-    flat = contiguous(gy).reshape(n * c, oh, ow)
+    flat = gy.reshape(n * c, oh, ow)
     twin(__name__, gy).resample_grad_x(flat, *rows.arrays, *cols.arrays, gx.reshape(n * c, *size))
     return gx
