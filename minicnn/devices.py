@@ -1,6 +1,7 @@
 """Which device work runs on, and why."""
 
 import importlib.util
+import re
 
 from minicnn.errors import DeviceError
 from minicnn.kernels.arrays import cupy
@@ -22,6 +23,8 @@ def choose_device(wanted: str) -> tuple[str, str]:
 
     **Raises** DeviceError when a GPU is asked for and cannot be had: never a silent fall-back.
     """
+    if not re.fullmatch(r"auto|cpu|gpu|cuda(:\d+)?", wanted):
+        raise DeviceError(f"device {wanted!r} is unknown; expected 'auto', 'cpu', 'gpu', 'cuda' or 'cuda:<index>'")
     if wanted == "cpu":
         return "cpu", "as asked"
     trouble = gpu_trouble()

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+import minicnn
 from minicnn.errors import ArgumentError, DataError, DeviceError, MinicnnError
 
 COMMANDS = {
@@ -39,7 +40,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
-@click.version_option(package_name="minicnn", prog_name="minicnn")
+@click.version_option(minicnn.__version__)
 def cli() -> None:
     """minicnn: convolutional networks from scratch, readable and fast."""
 

@@ -7,16 +7,18 @@ import click
 import numpy as np
 
 from minicnn.cli.output import json_option, print_json, print_table
-from minicnn.errors import DataError
+from minicnn.errors import ArgumentError, CheckpointError, DataError
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM", "WEBP")
 
 
 @click.command("predict")
 @click.argument("run", type=click.Path(path_type=Path, exists=True))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--top", default=3, show_default=True, type=click.IntRange(1), help="How many classes to show.")
-@click.option("--invert", is_flag=True, help="Swap black and white first (dark ink on white paper).")
+@click.option("--invert/--no-invert", default=None, help="Swap black and white; default: digits on light paper are.")
 @json_option
-def command(run: Path, images: tuple[Path, ...], top: int, invert: bool, as_json: bool) -> None:
+def command(run: Path, images: tuple[Path, ...], top: int, invert: bool | None, as_json: bool) -> None:
     """Classify IMAGES with the best weights of RUN (a run folder or a checkpoint file)."""
     from minicnn.train.evaluate import probabilities
 
@@ -40,13 +42,18 @@ def command(run: Path, images: tuple[Path, ...], top: int, invert: bool, as_json
 
 def _load(run: Path) -> tuple[Any, dict[str, Any]]:
     from minicnn import models
-    from minicnn.train.checkpoint import load_newest
+    from minicnn.train.checkpoint import load_newest, previous_of
     from minicnn.train.loop import load_weights
     from minicnn.train.run import RunFolder
 
-    saved, fell_back = load_newest(RunFolder.open(run).best if run.is_dir() else run)
+    path = RunFolder.open(run).best if run.is_dir() else run
+    if run.is_dir() and not path.exists() and not previous_of(path).exists():
+        raise ArgumentError(f"predict: {run} has no {path.name}: no epoch is finished yet")
+    saved, fell_back = load_newest(path)
     if fell_back:
         click.echo(f"minicnn: {fell_back}", err=True)
+    if not {"data", "args"} <= saved.state.keys():
+        raise CheckpointError(f"checkpoint {path}: not one of a training run; fix: give the folder of a run")
     facts = saved.state["data"]
     name = saved.state["args"]["model"]
     model = models.create(name, num_classes=len(facts["classes"]), in_channels=facts["shape"][0])
@@ -54,27 +61,61 @@ def _load(run: Path) -> tuple[Any, dict[str, Any]]:
     return model, facts
 
 
-def read_image(path: Path, facts: dict[str, Any], invert: bool = False) -> np.ndarray:
+def read_image(path: Path, facts: dict[str, Any], invert: bool | None = None) -> np.ndarray:
     """A picture as the network saw its training images: (C, H, W), scaled to its size, normalised.
 
+    A picture that is not square is filled up with the colour of its edge; what is transparent is white. ``invert``
+    None swaps black and white for digits on light paper, which the network saw as white ink on black.
     **Raises** DataError for a missing file, or one that is not a PNG, JPEG, GIF, BMP, TIFF, PPM or WebP picture.
     """
     from PIL import Image, UnidentifiedImageError
 
     channels, height, width = facts["shape"]
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM", "WEBP")) as picture:
-            resized = picture.convert("L" if channels == 1 else "RGB").resize(
-                (width, height), Image.Resampling.BILINEAR
-            )
+        with Image.open(path, formats=FORMATS) as picture:
+            pixels = _pixels(picture, "L" if channels == 1 else "RGB")
     except FileNotFoundError:
         raise DataError(f"predict: there is no file {path}") from None
     except IsADirectoryError:
         raise DataError(f"predict: {path} is a folder; fix: name the image files in it") from None
-    except (UnidentifiedImageError, OSError, Image.DecompressionBombError) as error:
-        raise DataError(f"predict: {path} cannot be read as an image ({error}); expected PNG, JPEG, ...") from error
-    raw = np.asarray(resized, np.float32).reshape(height, width, channels).transpose(2, 0, 1) / 255.0
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise DataError(
+            f"predict: {path} cannot be read as an image ({error}); expected a file of type {', '.join(FORMATS)}"
+        ) from error
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    paper = np.median(edge, axis=0)  # (C,)
+    # Channel by channel: Pillow resizes 32-bit pixels only one channel at a time.
+    planes = [_resized(pixels[..., c], float(paper[c]), (width, height)) for c in range(channels)]
+    raw = np.stack(planes)  # (C, H, W)
+    if invert is None:
+        invert = facts["name"] == "digits" and bool(paper.mean() > 0.5)
     raw = 1.0 - raw if invert else raw
     mean, std = (np.asarray(facts[key], np.float32).reshape(-1, 1, 1) for key in ("mean", "std"))
     normalised: np.ndarray = ((raw - mean) / std).astype(np.float32)
     return normalised
+
+
+def _pixels(picture: Any, mode: str) -> np.ndarray:
+    """Values in 0..1, (H, W, C), upright, over white paper."""
+    from PIL import Image, ImageOps
+
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255 instead of scaling
+        grey = np.asarray(picture, np.float32) / 65535
+        return np.repeat(grey[..., None], 1 if mode == "L" else 3, axis=2)
+    if "A" in picture.getbands() or "transparency" in picture.info:
+        seen = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
+    pixels = np.asarray(picture.convert(mode), np.float32) / 255
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def _resized(plane: np.ndarray, paper: float, size: tuple[int, int]) -> np.ndarray:
+    """(H, W), filled up to a square and scaled to ``size``, with antialiasing."""
+    from PIL import Image
+
+    h, w = plane.shape
+    side = max(h, w)
+    top, left = (side - h) // 2, (side - w) // 2
+    square = np.pad(plane, ((top, side - h - top), (left, side - w - left)), constant_values=paper)
+    return np.asarray(Image.fromarray(square).resize(size, Image.Resampling.BILINEAR))

@@ -67,9 +67,8 @@ def _draw_pair(axis: Any, rows: Rows, best: dict[str, float], title: str, value:
     axis.plot(best["epoch"], value(best, "val"), "o", color=VALIDATION, markersize=7, markerfacecolor="white", zorder=3)
     axis.set_yscale("log")
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.yaxis.set_major_formatter(
-        lambda tick, _: "0" if value is _error and tick == ZERO else "" if tick < ZERO else labels.format(tick)
-    )
+    foot = ZERO if value is _error else 0.0
+    axis.yaxis.set_major_formatter(lambda tick, _: labels.format(tick) if tick > foot else "0" if tick == foot else "")
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.set_title(title, loc="left", fontsize=11)
     axis.legend(frameon=False, fontsize=10, loc="upper right")

@@ -1,0 +1,75 @@
+"""The other commands, and what all have in common."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from minicnn import __version__, models
+from minicnn.cli import COMMANDS, main
+
+
+def test_help_lists_every_command_and_loads_none_of_them():
+    code = "import sys; from minicnn.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "print(sorted({'numba', 'matplotlib', 'rich', 'PIL', 'safetensors'} & sys.modules.keys()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(name in done.stdout for name in COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_and_json(minicnn, command):
+    done = minicnn(command, "--help")
+    assert done.code == 0 and "--json" in done.out and all(len(line) <= 110 for line in done.out.splitlines())
+
+
+def test_version_and_unknown_commands(minicnn):
+    assert minicnn("--version").out == f"minicnn, version {__version__}\n"
+    done = minicnn("trian")
+    assert done.code == 2 and "No such command 'trian'" in done.err and done.out == ""
+
+
+def test_as_a_module():
+    done = subprocess.run([sys.executable, "-m", "minicnn", "--version"], capture_output=True, encoding="utf-8")
+    assert (done.returncode, done.stderr) == (0, "") and __version__ in done.stdout
+
+
+def test_models(minicnn):
+    assert all(name in minicnn("models").out for name in models.names())
+    done = minicnn("models", "lenet*", "--json")
+    assert [row["name"] for row in json.loads(done.out)] == models.names("lenet*")
+    assert "61,706" in minicnn("models", "lenet5").out
+    done = minicnn("models", "alexnot")
+    assert done.code == 2 and "no model matches 'alexnot'" in done.err
+
+
+def test_summary(minicnn):
+    done = minicnn("summary", "lenet5")
+    assert done.code == 0 and " 6x28x28 " in done.out and "61,706" in done.out.splitlines()[-1]
+    told = json.loads(minicnn("summary", "resnet20", "--json", "--input", "1x16x16", "--classes", "7").out)
+    assert any(row["output_shape"] == [1, 7] for row in told["rows"])
+    for arguments, message in (
+        (("lenet6",), "nearest: lenet5"),
+        (("lenet5", "--input", "32"), "'32' is not a shape like 3x224x224"),
+        (("lenet5", "--input", "1x8x8"), "fix: --input with another shape, as 1x32x32"),
+    ):
+        done = minicnn("summary", *arguments)
+        assert done.code == 2 and message in done.err and done.out == ""
+
+
+def test_env(minicnn):
+    told = json.loads(minicnn("env", "--json").out)
+    assert told["minicnn"] == __version__ and told["threads"] >= 1 and all(told["libraries"].values())
+    done = minicnn("env")
+    assert done.code == 0 and "kernel cache" in done.out and "pip install 'minicnn[cuda12]'" in done.out
+
+
+def test_ctrl_c_before_the_first_step_ends_with_130(monkeypatch, capsys):
+    def pressed(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("minicnn.models.names", pressed)
+    with pytest.raises(SystemExit) as stopped:
+        main(["models"])
+    assert stopped.value.code == 130 and "stopped" in capsys.readouterr().err
