@@ -46,8 +46,8 @@ PLANS: dict[str, Passes] = {
 }
 
 
-def _passes(knob: str, n: int, c: int, window: Window2d, groups: int) -> Passes:
-    return PLANS[choose(knob, n, c, window, groups).plan]
+def _passes(knob: str, n: int, c: int, k: int, window: Window2d, groups: int) -> Passes:
+    return PLANS[choose(knob, n, c, k, window, groups).plan]
 
 
 def _macs(n: int, weight_size: int, window: Window2d) -> int:
@@ -63,7 +63,7 @@ def conv2d_forward(
     count_macs("conv2d", _macs(n, weight.size, window))
     y = allocate(x, (n, weight.shape[0], window.oh, window.ow))
     if not is_abstract(x):
-        _passes(knob, n, c, window, groups).forward(x, weight, bias, window, groups, y)
+        _passes(knob, n, c, weight.shape[0], window, groups).forward(x, weight, bias, window, groups, y)
     return y
 
 
@@ -78,7 +78,7 @@ def conv2d_grad_x(
     count_macs(op, _macs(n, weight.size, window))
     gx = allocate(gy, (n, c, window.h, window.w), fill=0)
     if not is_abstract(gy):
-        _passes(knob, n, c, window, groups).grad_x(gy, weight, window, groups, gx)
+        _passes(knob, n, c, weight.shape[0], window, groups).grad_x(gy, weight, window, groups, gx)
     return gx
 
 
@@ -87,7 +87,7 @@ def conv2d_grad_w(gy: Array, x: Array, window: Window2d, groups: int, knob: str 
     (n, c), k = x.shape[:2], gy.shape[1]
     gw = allocate(x, (k, c // groups, window.kh, window.kw), fill=0)
     count_macs("conv2d_grad_w", _macs(n, gw.size, window))
-    _passes(knob, n, c, window, groups).grad_w(gy, x, window, groups, gw)
+    _passes(knob, n, c, k, window, groups).grad_w(gy, x, window, groups, gw)
     return gw
 
 

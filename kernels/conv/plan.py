@@ -1,7 +1,7 @@
 """Which way a convolution is computed: chosen from shapes alone, or forced by ``conv_plan``.
 
 * ``pointwise``: 1x1, stride 1, no padding: the image is its own column matrix, one GEMM an image.
-* ``direct``: few channels a group (depthwise): loops over taps, no columns.
+* ``direct``: one or two filters a group (depthwise): loops over taps, no columns.
 * ``im2col``: columns in bounded chunks, one GEMM a chunk.
 
 All three keep NaN and inf of the image local and sum whole numbers exactly, so ``exact`` is ``auto`` among them.
@@ -18,8 +18,9 @@ from minicnn.kernels.window import Window2d
 
 KNOBS = ("auto", "exact", "im2col", "direct")
 
-# The direct kernel reads each pixel once a tap; a GEMM over fewer rows than this wastes more than it gains.
-DIRECT_CHANNELS = 4
+# Up to this many filters a group, making the columns costs more than the direct kernel's loops (measured; at 4 they
+# are even on 56x56 images and columns win on smaller ones).
+DIRECT_FILTERS = 2
 # Below this many pixels a GEMM an image is too small; im2col puts several images into one.
 POINTWISE_PIXELS = 256
 
@@ -54,19 +55,19 @@ def current_plan() -> str:
     return _knob.get()
 
 
-def choose(knob: str, n: int, c: int, window: Window2d, groups: int) -> Choice:
-    """The plan for ``n`` images of ``c`` channels under ``knob``."""
+def choose(knob: str, n: int, c: int, k: int, window: Window2d, groups: int) -> Choice:
+    """The plan for ``n`` images of ``c`` channels and ``k`` filters under ``knob``."""
     if knob in ("im2col", "direct"):
         return Choice(knob, f"conv_plan({knob!r}) forces it")
-    channels, pixels = c // groups, window.oh * window.ow
+    filters, pixels = k // groups, window.oh * window.ow
     pointwise = window.is_pointwise and (window.h, window.w) == window.out
-    if groups > 1 and channels <= DIRECT_CHANNELS:
-        return Choice("direct", f"{channels} channels a group (at most {DIRECT_CHANNELS}): too thin for a GEMM")
+    if filters <= DIRECT_FILTERS and (groups > 1 or not pointwise):
+        return Choice("direct", f"filters a group: {filters}, at most {DIRECT_FILTERS}: columns would not pay")
     if pointwise and (pixels >= POINTWISE_PIXELS or n == 1):
         return Choice("pointwise", "1x1, stride 1, no padding: the image is its own column matrix")
     if pointwise:
         return Choice("im2col", f"1x1, but only {pixels} pixels: one GEMM over several of the {n} images")
-    return Choice("im2col", f"{channels} channels a group times {window.taps} taps: columns and GEMM")
+    return Choice("im2col", f"filters a group: {filters}, taps: {window.taps}: columns and GEMM")
 
 
 def explain(
@@ -84,7 +85,7 @@ def explain(
     kh, kw = weight_shape[2:]
     oh, ow = (h + top + bottom - dh * (kh - 1) - 1) // sh + 1, (w + left + right - dw * (kw - 1) - 1) // sw + 1
     window = Window2d(h, w, kh, kw, sh, sw, top, bottom, left, right, dh, dw, oh, ow)
-    plan, reason = choose("auto", n, c, window, groups)
+    plan, reason = choose("auto", n, c, weight_shape[0], window, groups)
     return f"{plan}: {reason}"
 
 

@@ -157,13 +157,16 @@ def test_padding_times_an_infinite_weight_differs_between_plans():
 # ---- the chooser: one row a branch
 
 BRANCHES = [
-    ("direct", "1 channels a group", (2, 8, 9, 9), (8, 1, 3, 3), {"groups": 8, "padding": 1, "stride": 2}),
-    ("im2col", "5 channels a group times 9 taps", (2, 10, 9, 9), (4, 5, 3, 3), {"groups": 2}),
+    ("direct", "filters a group: 1,", (2, 8, 9, 9), (8, 1, 3, 3), {"groups": 8, "padding": 1, "stride": 2}),
+    ("direct", "filters a group: 2,", (2, 3, 9, 9), (2, 3, 3, 3), {}),
+    ("direct", "filters a group: 2,", (2, 4, 16, 16), (4, 2, 1, 1), {"groups": 2}),
+    ("im2col", "filters a group: 3, taps: 9", (2, 4, 9, 9), (6, 2, 3, 3), {"groups": 2}),
     ("pointwise", "its own column matrix", (2, 3, 16, 16), (4, 3, 1, 1), {}),
+    ("pointwise", "its own column matrix", (2, 3, 16, 16), (1, 3, 1, 1), {}),
     ("pointwise", "its own column matrix", (1, 3, 2, 2), (4, 3, 1, 1), {}),
     ("im2col", "only 49 pixels", (2, 3, 7, 7), (4, 3, 1, 1), {}),
-    ("im2col", "1 taps", (1, 3, 7, 7), (4, 3, 1, 1), {"stride": 2}),
-    ("im2col", "1 taps", (1, 3, 7, 7), (4, 3, 1, 1), {"padding": ((1, 0), (0, 0))}),
+    ("im2col", "taps: 1", (1, 3, 7, 7), (4, 3, 1, 1), {"stride": 2}),
+    ("im2col", "taps: 1", (1, 3, 7, 7), (4, 3, 1, 1), {"padding": ((1, 0), (0, 0))}),
 ]
 
 
