@@ -36,7 +36,14 @@ def getitem(x: Any, index: Any) -> Tensor:
 def _part(part: Any) -> Any:
     """One component of an index, as NumPy takes it."""
     if isinstance(part, (Tensor, list)) or is_array(part):
-        array = as_array(np.asarray(part, np.intp) if isinstance(part, list) and not part else part)
+        # Not as_array: an index given by its values keeps them in abstract mode, where a mask decides the shape.
+        array = part.data if isinstance(part, Tensor) else part
+        if isinstance(array, list):
+            array = np.asarray(array, None if array else np.intp)
+        if is_abstract(array) and array.dtype.kind == "b":
+            raise ShapeError(
+                "getitem: how many elements a mask without values picks is unknown; fix: give the mask as a NumPy array"
+            )
         if array.dtype.kind in "iub":
             return array
         raise DTypeError(

@@ -6,7 +6,7 @@ from minicnn.errors import ArgumentError, DTypeError
 from minicnn.kernels.arrays import Array, array_module
 from minicnn.ops.operands import float_operand, operands, quiet
 from minicnn.record import record
-from minicnn.tensor import Tensor, as_array
+from minicnn.tensor import Tensor
 
 
 @quiet
@@ -66,7 +66,7 @@ def cos(x: Any) -> Tensor:
 @quiet
 def square(x: Any) -> Tensor:
     """``y = x * x``; integers stay integers. **Math** ``gx = 2 gy x``. **Saves** x."""
-    xa = as_array(x)
+    (xa,) = operands("square", x=x)
     return record("square", xa * xa, (x,), lambda gy, needs: (2 * gy * xa,))
 
 
@@ -80,7 +80,7 @@ def reciprocal(x: Any) -> Tensor:
 @quiet
 def abs(x: Any) -> Tensor:
     """Absolute value; integers stay integers. **Math** ``gx = gy sign(x)``, 0 at 0. **Saves** x."""
-    xa = as_array(x)
+    (xa,) = operands("abs", x=x)
     xp = array_module(xa)
     return record("abs", xp.absolute(xa), (x,), lambda gy, needs: (gy * xp.sign(xa),))
 
