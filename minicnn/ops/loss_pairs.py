@@ -64,10 +64,13 @@ def _record(
     def vjp(gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         scale = scale_of(gy, xa.shape, reduction, divisor)
         scale = scale if wa is None else scale * wa
-        gx = grad_x(scale, xa, ta, *options) if needs[0] or grad_target is None else None
-        if not needs[1]:
-            return gx, None
-        return gx, grad_target(scale, xa, ta, *options) if grad_target is not None else -gx
+        if grad_target is None:
+            gx = grad_x(scale, xa, ta, *options)
+            return gx, -gx if needs[1] else None
+        return (
+            grad_x(scale, xa, ta, *options) if needs[0] else None,
+            grad_target(scale, xa, ta, *options) if needs[1] else None,
+        )
 
     return record(op, reduced(losses, reduction, divisor), tensors, vjp)
 
