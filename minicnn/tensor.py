@@ -133,6 +133,9 @@ class Tensor(Operators):
             raise ShapeError("len() of a 0-d tensor; fix: use .item() for its value")
         return self.shape[0]
 
+    def __iter__(self) -> Any:
+        return (self[index] for index in range(len(self)))
+
     def __repr__(self) -> str:
         values = (
             ""
