@@ -29,6 +29,7 @@ from minicnn.ops.arithmetic import add, div, mul, neg, pow, sub
 from minicnn.ops.comparison import eq, ge, gt, le, lt, maximum, minimum, ne, where
 from minicnn.ops.conv import conv2d, conv_transpose2d
 from minicnn.ops.conversion import astype, clone, to_device
+from minicnn.ops.drop_path import drop_path
 from minicnn.ops.extremes import amax, amin, argmax, argmin, max, min
 from minicnn.ops.indexing import gather, getitem, index_select
 from minicnn.ops.joining import cat, chunk, flip, split, stack
@@ -103,6 +104,7 @@ __all__ = [
     "cross_entropy",
     "div",
     "drop_connect",
+    "drop_path",
     "dropout",
     "dropout2d",
     "elu",

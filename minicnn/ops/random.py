@@ -82,11 +82,11 @@ def alpha_dropout(x: Any, p: float = 0.5, training: bool = False, *, seed: int |
     **See** Klambauer et al., "Self-Normalizing Neural Networks", 2017.
     """
     limit = -1.7580993408473766
-    _check_probability("alpha_dropout", p)
+    check_probability("alpha_dropout", p)
     (xa,) = unwrap("alpha_dropout", x=x)
     if _is_expectation(xa, p, training):
         return as_tensor(x)
-    drawn = _seed("alpha_dropout", seed)
+    drawn = mask_seed("alpha_dropout", seed)
     first = first_sample() * prod(xa.shape[1:])
     scale = ((1 - p) * (1 + p * limit * limit)) ** -0.5 if p < 1 else 0.0
     shift = scale * limit * (1 - p)
@@ -107,11 +107,11 @@ def _masked(
     decisions: Callable[[tuple[int, ...]], tuple[int, int]],
 ) -> Tensor:
     """``decisions(shape)`` says how many of them each sample takes, and how many elements share one."""
-    _check_probability(op, p)
+    check_probability(op, p)
     (xa,) = unwrap(op, **{name: x})
     if _is_expectation(xa, p, training):
         return as_tensor(x)
-    drawn = _seed(op, seed)
+    drawn = mask_seed(op, seed)
     per_sample, shared = decisions(xa.shape)
     first = first_sample() * per_sample
     scale = 1 / (1 - p) if p < 1 else 0.0
@@ -123,11 +123,13 @@ def _is_expectation(x: Array, p: float, training: bool) -> bool:
     return not training or p == 0 or is_abstract(x)
 
 
-def _seed(op: str, seed: int | None) -> int:
+def mask_seed(op: str, seed: int | None) -> int:
+    """The seed of one call's mask: as given, else the default generator's next."""
     return default_generator().next_seed() if seed is None else check_seed(op, seed)
 
 
-def _check_probability(op: str, p: Any) -> None:
+def check_probability(op: str, p: Any) -> None:
+    """**Raises** ArgumentError unless ``p`` is a number from 0 to 1."""
     if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p <= 1:
         raise ArgumentError(f"{op}: p={p!r} is out of range, expected a probability from 0 to 1 (of dropping)")
 
