@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.context import is_abstract_mode
 from minicnn.errors import ArgumentError, DTypeError, ShapeError
-from minicnn.kernels.arrays import Array, is_array
+from minicnn.kernels.arrays import FLOAT_DTYPES, Array, is_array
 from minicnn.record import check_device, check_float
 from minicnn.tensor import Tensor, as_array
 
@@ -24,6 +25,9 @@ def operands(op: str, **arguments: Any) -> tuple[Any, ...]:
 
     **Raises** DTypeError for mixed float dtypes, ShapeError for shapes that do not broadcast, DeviceError.
     """
+    ready = _ready(tuple(arguments.values()))
+    if ready is not None:
+        return ready
     values = {name: _value(op, name, value) for name, value in arguments.items()}
     if not any(is_array(value) for value in values.values()):
         first = next(iter(values))
@@ -40,6 +44,24 @@ def operands(op: str, **arguments: Any) -> tuple[Any, ...]:
         _check_integers_fit(op, values)
     broadcast_shape(op, **{name: array.shape for name, array in arrays.items()})
     return tuple(values.values())
+
+
+def _ready(values: tuple[Any, ...]) -> tuple[Any, ...] | None:
+    """The common case, told quickly: float tensors of one shape and dtype on the CPU, beside Python numbers."""
+    arrays = [value.data for value in values if isinstance(value, Tensor)]
+    if not arrays or type(arrays[0]) is not np.ndarray or is_abstract_mode():
+        return None
+    shape, dtype = arrays[0].shape, arrays[0].dtype
+    if dtype not in FLOAT_DTYPES:
+        return None
+    for value in values:
+        if isinstance(value, Tensor):
+            array = value.data
+            if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
+                return None
+        elif type(value) not in (float, int):
+            return None
+    return tuple(value.data if isinstance(value, Tensor) else value for value in values)
 
 
 def float_operand(op: str, **arguments: Any) -> Array:
