@@ -113,7 +113,9 @@ class Trainer:
         report.say(f"data    {self.args.data}: {train:,} training, {val:,} validation, {test:,} test images")
         report.say(f"device  {self.device} ({self.device_reason})")
         report.say(f"folder  {self.run.folder}")
-        if self.step:
+        if self.epoch >= self.args.epochs:
+            report.say(f"finished all {self.epoch} epochs before; testing the best again (--epochs N trains longer)")
+        elif self.step:
             report.say(f"resumed after epoch {self.epoch}, {self.part.position} steps into the next")
 
     def _train_epoch(self, report: Reporter, stop: StopRequest) -> dict[str, float]:
