@@ -56,6 +56,9 @@ def main(arguments: list[str] | None = None) -> Any:
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
+    except MemoryError as error:
+        click.echo(f"minicnn: not enough memory ({error}); fix: a smaller --size or --batch-size", err=True)
+        sys.exit(1)
     except MinicnnError as error:
         click.echo(f"minicnn: {error}", err=True)
         sys.exit(2 if isinstance(error, (ArgumentError, DataError, DeviceError)) else 1)

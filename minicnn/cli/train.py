@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from minicnn.cli.output import json_option, print_json
+from minicnn.errors import CheckpointError
 from minicnn.train.args import OPTIMIZERS, SCHEDULES, TrainArgs
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainArgs)}
@@ -46,7 +47,7 @@ def option(name: str, help: str, **settings: Any) -> Any:
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, out: Path | None, resume: Path | None, quiet: bool, as_json: bool, **given: Any
+    ctx: click.Context, /, out: Path | None, resume: Path | None, quiet: bool, as_json: bool, **given: Any
 ) -> None:
     """Train a model and write a run folder.
 
@@ -67,6 +68,10 @@ def command(
         )
         click.echo(f"stopped after {done}; saved {run.last}\n{go_on}", err=True)
         ctx.exit(130)
+    except CheckpointError as error:
+        if run.last.exists() and "--resume" not in str(error):
+            raise CheckpointError(f"{error}\nthen {go_on}") from error
+        raise
     except KeyboardInterrupt:
         click.echo(f"stopped at once; {go_on if run.last.exists() else 'nothing was saved yet'}", err=True)
         ctx.exit(130)

@@ -23,7 +23,7 @@ def build_model(args: TrainArgs, dataset: data.Dataset) -> Any:
 
     **Raises** ArgumentError when its layers cannot take images of that size (tried by shapes alone).
     """
-    options = {"num_classes": len(dataset.classes), "in_channels": dataset.shape[0]}
+    options: dict[str, Any] = {"num_classes": len(dataset.classes), "in_channels": dataset.shape[0]}
     try:
         with minicnn.abstract():
             models.create(args.model, **options)(minicnn.Tensor(minicnn.ShapeArray((2, *dataset.shape), "float32")))

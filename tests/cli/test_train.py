@@ -1,5 +1,6 @@
 """``minicnn train``: what it prints, what it leaves behind, and how it says no."""
 
+import errno
 import json
 import os
 import re
@@ -176,6 +177,32 @@ def test_ctrl_c_saves_and_the_printed_command_goes_on(minicnn, quick, monkeypatc
     again = minicnn("train", "--resume", "my run")
     assert again.code == 0 and LAST_LINE.fullmatch(again.out.splitlines()[-1])
     assert "resumed after epoch 0, 3 steps into the next" in again.err
+
+
+def test_a_full_disk_says_how_to_go_on(minicnn, quick, monkeypatch):
+    calls = iter(range(10))
+
+    def full_at_the_fourth_file(handle):
+        if next(calls) == 6:  # file and folder of best and last, twice
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full_at_the_fourth_file)
+        done = minicnn("train", *QUICK, "--epochs", 2, "--out", "run")
+    assert done.code == 1 and done.out == ""
+    assert re.search(r"minicnn: checkpoint run.last.safetensors: cannot be written \(No space left", done.err)
+    assert done.err.splitlines()[-1] == "then go on with: minicnn train --resume run"
+    assert minicnn("train", "--resume", "run").code == 0
+
+
+def test_too_little_memory_is_explained(minicnn, monkeypatch):
+    def enormous(args):
+        raise MemoryError("Unable to allocate 36.1 GiB")
+
+    monkeypatch.setattr("minicnn.train.loop.build_data", enormous)
+    done = minicnn("train")
+    expected = "minicnn: not enough memory (Unable to allocate 36.1 GiB); fix: a smaller --size or --batch-size\n"
+    assert (done.code, done.out, done.err) == (1, "", expected)
 
 
 def start(*arguments, **options):
