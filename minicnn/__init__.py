@@ -6,6 +6,7 @@ from typing import Any
 from minicnn import errors, ops
 from minicnn.checkpoint import checkpoint
 from minicnn.context import abstract, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from minicnn.creation import arange, full, ones, rand, randn, zeros
 from minicnn.gradcheck import gradcheck
 from minicnn.kernels.conv.plan import conv_plan
 from minicnn.kernels.shape_array import ShapeArray
@@ -21,19 +22,25 @@ __all__ = [
     "ShapeArray",
     "Tensor",
     "abstract",
+    "arange",
     "checkpoint",
     "conv_plan",
     "enable_grad",
     "errors",
+    "full",
     "gradcheck",
     "is_grad_enabled",
     "manual_seed",
     "no_grad",
+    "ones",
     "ops",
+    "rand",
+    "randn",
     "record",
     "set_grad_enabled",
     "summary",
     "unwrap",
+    "zeros",
 ]
 
 _SUBPACKAGES = ("cli", "data", "models", "nn", "optim", "train")

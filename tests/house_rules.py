@@ -20,6 +20,7 @@ ORDER = (
         "minicnn.operators",
         "minicnn.record",
         "minicnn.checkpoint",
+        "minicnn.creation",
         "minicnn.devices",
         "minicnn.random",
     ),

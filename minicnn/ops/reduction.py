@@ -86,7 +86,7 @@ def _product_of_others(x: Array, axes: tuple[int, ...]) -> Array:
 
 
 @quiet
-def var(x: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
+def var(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Tensor:
     """Variance over ``dim``, divided by ``count - correction`` (0 for the variance of the data itself).
 
     **Shapes** ``dim`` disappears, or stays as 1 with ``keepdim``. **Math** ``y = sum (x - mean x)^2 / (n -
@@ -104,7 +104,7 @@ def var(x: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False
 
 
 @quiet
-def std(x: Any, dim: Any = None, *, correction: float = 1, keepdim: bool = False) -> Tensor:
+def std(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Tensor:
     """Standard deviation over ``dim``: the square root of ``var``.
 
     **Shapes** as ``var``. The gradient is 0 where the deviation is 0. **Saves** x and y.
