@@ -76,6 +76,7 @@ BY_HAND = {
     "argmin": "(input, dim=None, keepdim=False)",
     "clip": "(input, min=None, max=None, *, out=None)",
     "abs": "(input, *, out=None)",
+    "clone": "(input)",
 }
 
 
@@ -122,7 +123,8 @@ def differences(name: str, torch_text: str) -> list[str]:
         if p.kind is not p.KEYWORD_ONLY and (name, p.name) not in ON_PURPOSE
     ]
     wanted = [
-        ("x" if i == 0 and arg in ("input", "tensor") else arg, default) for i, (arg, default) in enumerate(theirs)
+        ("x" if arg == "input" or (i == 0 and arg == "tensor") else arg, default)
+        for i, (arg, default) in enumerate(theirs)
     ]
     if ours[: len(wanted)] == wanted and len(ours) == len(wanted):
         return []
