@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tests.mutants.run import killer, mutants
+from tests.mutants.run import mutants, started
 
 MUTANTS = mutants()
 
@@ -15,7 +15,14 @@ def test_there_are_enough_mutants_and_two_a_family():
     assert min(families.values()) >= 2, families
 
 
+@pytest.fixture(scope="module")
+def killers(request):
+    """Every chosen mutant under way at once, one a core; each test waits for its own."""
+    items = (item for item in request.session.items if hasattr(item, "callspec"))
+    return started([item.callspec.params["mutant"] for item in items if "mutant" in item.callspec.params])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.family}-{mutant.name}")
-def test_mutant_is_killed(mutant, tmp_path):
-    assert killer(mutant, tmp_path) is not None, f"{mutant.name} survived {' '.join(mutant.tests)}"
+def test_mutant_is_killed(mutant, killers):
+    assert killers[mutant].result() is not None, f"{mutant.name} survived {' '.join(mutant.tests)}"

@@ -10,7 +10,9 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +26,7 @@ class Mutant(NamedTuple):
     file: str
     old: str
     new: str
-    tests: list[str]
+    tests: tuple[str, ...]
 
 
 def mutants() -> list[Mutant]:
@@ -32,7 +34,7 @@ def mutants() -> list[Mutant]:
     found = []
     for path in sorted(Path(__file__).parent.glob("*.toml")):
         for entry in tomllib.loads(path.read_text(encoding="utf-8"))["mutant"]:
-            found.append(Mutant(path.stem, **entry))
+            found.append(Mutant(path.stem, **(entry | {"tests": tuple(entry["tests"])})))
     return found
 
 
@@ -62,26 +64,35 @@ def killer(mutant: Mutant, tree: Path) -> str | None:
     done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, encoding="utf-8", timeout=900)
     if done.returncode == 0:
         return None
+    if done.returncode < 0:
+        return "the interpreter, which crashed"
     failed = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", done.stdout, re.MULTILINE)
     if done.returncode != 1 or failed is None:
         raise RuntimeError(f"mutant {mutant.name}: pytest ended with {done.returncode}\n{done.stdout}\n{done.stderr}")
     return failed[1]
 
 
-def main() -> int:
-    import tempfile
+def started(chosen: list[Mutant]) -> dict[Mutant, Future[str | None]]:
+    """All of them under way, one a core."""
 
+    def in_a_folder(mutant: Mutant) -> str | None:
+        with tempfile.TemporaryDirectory() as folder:
+            return killer(mutant, Path(folder))
+
+    pool = ThreadPoolExecutor(os.cpu_count())
+    return {mutant: pool.submit(in_a_folder, mutant) for mutant in chosen}
+
+
+def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", type=Path, help="write the report to this Markdown file")
     parser.add_argument("--only", default="", help="run only mutants whose family or name contains this")
     arguments = parser.parse_args()
     lines = ["| family | mutant | file | killed by |", "|---|---|---|---|"]
     survivors = 0
-    for mutant in mutants():
-        if arguments.only not in f"{mutant.family} {mutant.name}":
-            continue
-        with tempfile.TemporaryDirectory() as folder:
-            test = killer(mutant, Path(folder))
+    chosen = [mutant for mutant in mutants() if arguments.only in f"{mutant.family} {mutant.name}"]
+    for mutant, future in started(chosen).items():
+        test = future.result()
         survivors += test is None
         print(f"{mutant.family:<12}{mutant.name:<44}{test or 'SURVIVED'}", flush=True)
         lines.append(
