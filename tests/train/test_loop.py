@@ -69,6 +69,18 @@ def test_a_resumed_run_ends_with_the_same_bits(small, finished, tmp_path, monkey
     assert all(np.array_equal(best[k], a) for k, a in load_checkpoint(second.run.best).arrays.items())
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "rmsprop"])
+def test_every_optimizer_learns_and_resumes(small, tmp_path, monkeypatch, optimizer):
+    args = dataclasses.replace(small, optimizer=optimizer, lr=0.01, ema=0.0)
+    whole = new_run(args, tmp_path / "whole", quiet=True)
+    rows = whole.fit().rows
+    assert rows[1]["train_loss"] < rows[0]["train_loss"]
+    interrupted(new_run(args, tmp_path / "parts", quiet=True), monkeypatch, 7)
+    resumed, _ = resumed_run(tmp_path / "parts", quiet=True)
+    resumed.fit()
+    assert_same(state_of(resumed), state_of(whole))
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(small, finished, tmp_path):
     again = new_run(dataclasses.replace(small, workers=2), tmp_path / "again", quiet=True)
     again.fit()
