@@ -86,7 +86,7 @@ def _record(name: str, y: tuple[Array, ...], inputs: tuple[Any, ...], vjp: Vjp) 
         facts = tuple(None if x is None else (x.shape, x.dtype) for x in tensors)
         node = Node(name, len(outputs), edges, facts, vjp)
         node.layers = running_layers()
-        node.versions = _saved_versions(tensors, vjp)
+        node.versions = _saved_versions(tensors, outputs, vjp)
         for index, output in enumerate(outputs):
             if output.dtype.kind == "f":
                 output.node, output.output, output.requires_grad = node, index, True
@@ -108,11 +108,17 @@ def _owner(array: Array) -> Array:
     return array if base is None else base
 
 
-def _saved_versions(tensors: tuple[Tensor | None, ...], vjp: Vjp) -> tuple[tuple[Any, int, str], ...]:
-    """Which inputs' arrays the vjp closes over, with the write count they had."""
-    saved = {id(value) for value in closed_over(vjp)}
-    return tuple(
+def _saved_versions(
+    tensors: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...], vjp: Vjp
+) -> tuple[tuple[Any, int, str], ...]:
+    """Which inputs and results the vjp closes over (themselves or a view), with the write count they had."""
+    saved = {id(_owner(value)) for value in closed_over(vjp)}
+    inputs = tuple(
         (x.version, x.version[0], f"{getattr(x, 'name', '') or f'input {position}'} of shape {x.shape}")
         for position, x in enumerate(tensors)
-        if x is not None and id(x.data) in saved
+        if x is not None and id(_owner(x.data)) in saved
     )
+    results = tuple(
+        (y.version, y.version[0], f"its result of shape {y.shape}") for y in outputs if id(_owner(y.data)) in saved
+    )
+    return inputs + results

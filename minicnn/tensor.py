@@ -3,7 +3,9 @@
 The arithmetic lives in ``minicnn.ops``; the methods and operators of ``Operators`` only name it.
 """
 
+import weakref
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -189,9 +191,9 @@ class Tensor(Operators):
     def accumulate_grad(self, grad: Array, owned: bool) -> None:
         """Add to ``.grad`` (called by the tape; a leaf's gradient owns its array)."""
         for hook in self._hooks or ():
-            replaced = hook(Tensor.wrap(grad))
+            replaced = _hooked(hook, grad)
             if replaced is not None:
-                grad, owned = as_array(replaced), False
+                grad, owned = replaced, False
         if self.grad is None:
             self.grad = Tensor.wrap(grad if owned else grad.copy())
         else:
@@ -255,20 +257,18 @@ class Tensor(Operators):
             leaf_hooks = self._hooks
             return lambda: leaf_hooks.remove(hook)
 
-        def on_array(grad: Array) -> Array | None:
-            replaced = hook(Tensor.wrap(grad))
-            return None if replaced is None else as_array(replaced)
-
         self.node.hooks = self.node.hooks or []
-        node_hooks, entry = self.node.hooks, (self.output, on_array)
+        node_hooks, entry = self.node.hooks, (self.output, partial(_hooked, hook))
         node_hooks.append(entry)
         return lambda: node_hooks.remove(entry)
 
     def retain_grad(self) -> None:
         """Keep this computed tensor's gradient in ``.grad`` too."""
-        if self.node is not None:
-            keeper = _weak_keeper(self)
-            self.register_hook(keeper)
+        if self.node is None:
+            return
+        hooks = self.node.hooks = self.node.hooks or []
+        if not any(output == self.output and isinstance(hook, _Keeper) for output, hook in hooks):
+            hooks.append((self.output, _Keeper(self)))
 
     # ---- writing
 
@@ -291,15 +291,27 @@ class Tensor(Operators):
         )
 
 
-def _weak_keeper(tensor: Tensor) -> Callable[[Tensor], None]:
-    import weakref
+def _hooked(hook: Callable[[Tensor], Any], grad: Array) -> Array | None:
+    """What ``hook`` makes of ``grad``; None: nothing. Kernels would read an array of another shape out of bounds."""
+    replaced = hook(Tensor.wrap(grad))
+    if replaced is None:
+        return None
+    array = as_array(replaced)
+    if array.shape != grad.shape or array.dtype != grad.dtype:
+        raise GradientError(
+            f"register_hook: the hook returned shape {array.shape} and dtype {array.dtype} for a gradient of shape "
+            f"{grad.shape} and dtype {grad.dtype}; fix: return an array like the one it was given, or None"
+        )
+    return array
 
-    reference = weakref.ref(tensor)  # a strong one would be a cycle: tensor -> node -> hook -> tensor
 
-    def keep(grad: Tensor) -> None:
-        target = reference()
-        if target is not None:
-            array = grad.data
-            target.grad = Tensor.wrap(array.copy() if target.grad is None else target.grad.data + array)
+class _Keeper:
+    """The hook of ``retain_grad``: adds what arrives to the tensor's ``.grad``."""
 
-    return keep
+    def __init__(self, tensor: Tensor) -> None:
+        self._tensor = weakref.ref(tensor)  # a strong one would be a cycle: tensor -> node -> hook -> tensor
+
+    def __call__(self, grad: Array) -> None:
+        tensor = self._tensor()
+        if tensor is not None:
+            tensor.grad = Tensor.wrap(grad.copy() if tensor.grad is None else tensor.grad.data + grad)

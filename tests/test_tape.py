@@ -181,6 +181,25 @@ def test_retain_grad_keeps_the_gradient_of_a_result():
     assert_close(y.grad.numpy(), 4 * y.data)
 
 
+def test_retain_grad_twice_counts_once():
+    x = leaf(2)
+    y = x * 2
+    y.retain_grad()
+    y.retain_grad()
+    y.sum().backward()
+    assert y.grad.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("of", [lambda x: x, ops.relu])
+@pytest.mark.parametrize("made", [lambda grad: np.ones(7), lambda grad: grad.astype("float32")])
+def test_a_hook_cannot_change_shape_or_dtype(of, made):
+    x = leaf(2)
+    y = of(x)
+    y.register_hook(made)
+    with pytest.raises(GradientError, match=r"register_hook: the hook returned shape .* gradient of shape \(2,\)"):
+        y.sum().backward()
+
+
 # ---- writes
 
 
@@ -191,6 +210,24 @@ def test_a_write_between_forward_and_backward_is_noticed():
     with pytest.raises(GradientError, match=r"mul: input 0 of shape \(2,\) was written after the forward pass"):
         y.backward()
     assert x.grad is None, "a refused backward left a gradient behind"
+
+
+def test_a_write_into_what_is_saved_as_a_view_is_noticed():
+    x, w = leaf(2, 3), leaf(4, 3, seed=1)
+    y = ops.linear(x, w).sum()  # saves x as a matrix of rows
+    x.copy_(np.zeros((2, 3)))
+    with pytest.raises(GradientError, match=r"linear: input 0 of shape \(2, 3\) was written"):
+        y.backward()
+
+
+@pytest.mark.parametrize("op", [ops.sigmoid, lambda x: ops.softmax(x, 0)])
+def test_a_write_into_a_saved_result_is_noticed(op):
+    x = leaf(2)
+    y = op(x)
+    total = y.sum()
+    y.detach().copy_(np.zeros(2))
+    with pytest.raises(GradientError, match=r"its result of shape \(2,\) was written after the forward pass"):
+        total.backward()
 
 
 def test_a_write_of_something_not_saved_is_fine():
