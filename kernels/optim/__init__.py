@@ -101,8 +101,8 @@ def rmsprop_step(
 ) -> None:
     """``square = alpha square + (1-alpha) g^2``, ``w -= lr g / (sqrt(square) + eps)``.
 
-    With ``mean`` (centred) ``square - mean^2`` stands under the root; with ``v`` the quotient goes through
-    ``v = momentum v + quotient``. **See** Hinton, lecture 6e; Graves 2013 (centred).
+    With ``mean`` (centred) ``square - mean^2`` stands under the root, 0 where rounding makes it negative (PyTorch:
+    NaN); with ``v`` the quotient goes through ``v = momentum v + quotient``. **See** Hinton, lecture 6e; Graves 2013.
     """
     _run("rmsprop_step", w, (g, square, mean, v), lr, alpha, eps, weight_decay, momentum, maximize)
 

@@ -72,6 +72,7 @@ def rmsprop_step(w, g, square, mean, v, lr, alpha, eps, weight_decay, momentum, 
         if centered:
             mean[i] += fresh * (gradient - mean[i])
             variance -= mean[i] * mean[i]
+            variance = 0.0 if variance < 0 else variance  # by rounding, where gradients are all alike
         quotient = gradient / (np.sqrt(variance) + tiny)
         if moving:
             quotient += mu * v[i]
