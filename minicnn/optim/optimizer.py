@@ -19,18 +19,20 @@ class Optimizer:
     options that differ from the defaults. ``param_groups`` holds them with every option filled in; ``lr`` reads the
     first group's rate and sets every group's.
 
-    A subclass gives ``_slot_names`` and ``_update``, and ``_check`` for its options. Slots (momentum, ...) are made
+    A subclass gives ``_slot_fills`` and ``_update``, and ``_check`` for its options. Slots (momentum, ...) are made
     at a parameter's first step. Differences from PyTorch: ``step`` takes no closure; ``state_dict`` gives a pair.
     """
 
     def __init__(self, params: Iterable[Any], defaults: Options) -> None:
         self.defaults = defaults
         self.param_groups: list[Options] = []
-        self._names: dict[int, str] = {}
+        self._names: list[str] = []
         self._slots: list[Slots] = []
         self._steps: list[int] = []
         if isinstance(params, (Tensor, dict)):
             raise ArgumentError(f"{self._op}: params is a {type(params).__name__}, expected a list; fix: [params]")
+        if not isinstance(params, Iterable):
+            raise ArgumentError(f"{self._op}: params is a {type(params).__name__}, expected a list of tensors")
         given = list(params)
         if not given:
             raise ArgumentError(f"{self._op}: params is empty; fix: list(model.parameters()), taken once, not used up")
@@ -55,27 +57,32 @@ class Optimizer:
             )
         options = {**self.defaults, **{name: value for name, value in group.items() if name != "params"}}
         self._check(options)
+        if not isinstance(group["params"], Iterable):
+            raise ArgumentError(f"{self._op}: params is a {type(group['params']).__name__}, expected a list of tensors")
         members = [group["params"]] if isinstance(group["params"], Tensor) else list(group["params"])
-        tensors = [self._parameter(member) for member in members]
+        known = {id(tensor): name for name, (_, _, tensor) in zip(self._names, self._parameters(), strict=True)}
+        tensors = [self._parameter(member, known) for member in members]
+        self._names += [known[id(tensor)] for tensor in tensors]
         self.param_groups.append({"params": tensors, **options})
         self._slots += [{} for _ in tensors]
         self._steps += [0] * len(tensors)
 
-    def _parameter(self, member: Any) -> Tensor:
+    def _parameter(self, member: Any, known: dict[int, str]) -> Tensor:
+        """The checked tensor; its name is added to ``known``, the names of those the optimiser has."""
         name, tensor = member if isinstance(member, tuple) and len(member) == 2 else ("", member)
         if not isinstance(tensor, Tensor):
             raise ArgumentError(f"{self._op}: a parameter is a {type(tensor).__name__}, expected a Tensor")
-        name = name or getattr(tensor, "name", "") or f"parameter {len(self._names)}"
+        name = name or getattr(tensor, "name", "") or f"parameter {len(known)}"
         if not tensor.is_leaf:
             raise GradientError(f"{self._op}: {name} of shape {tensor.shape} was computed; only leaves can be moved")
         if tensor.dtype.kind != "f":
             raise DTypeError(f"{self._op}: {name} has dtype {tensor.dtype}, expected float32 or float64")
-        if id(tensor) in self._names:
+        if id(tensor) in known:
             raise ArgumentError(
-                f"{self._op}: {name} of shape {tensor.shape} is given twice (also as {self._names[id(tensor)]}): it "
+                f"{self._op}: {name} of shape {tensor.shape} is given twice (also as {known[id(tensor)]}): it "
                 "would be moved twice a step; fix: list shared parameters once"
             )
-        self._names[id(tensor)] = name
+        known[id(tensor)] = name
         return tensor
 
     def _parameters(self) -> Iterator[tuple[int, Options, Tensor]]:
@@ -107,18 +114,18 @@ class Optimizer:
         for index, group, tensor in self._parameters():
             if tensor.grad is None or is_abstract(tensor.data):
                 continue
-            gradient = self._gradient(tensor)
+            gradient = self._gradient(tensor, self._names[index])
             weight = _writable(tensor)
             slots, self._steps[index] = self._slots[index], self._steps[index] + 1
             for name, fill in self._slot_fills(group).items():
                 if name not in slots:
                     slots[name] = allocate(weight, weight.shape, fill=fill)
-                self._check_slot(tensor, name, slots[name])
+                self._check_slot(tensor, self._names[index], name, slots[name])
             self._update(weight, gradient, slots, self._steps[index], group)
             tensor.bump()
 
-    def _gradient(self, tensor: Tensor) -> Array:
-        grad, name = tensor.grad, self._names[id(tensor)]
+    def _gradient(self, tensor: Tensor, name: str) -> Array:
+        grad = tensor.grad
         if not isinstance(grad, Tensor):
             raise GradientError(f"{self._op}: the gradient of {name} is a {type(grad).__name__}, expected a Tensor")
         if grad.shape != tensor.shape:
@@ -127,10 +134,10 @@ class Optimizer:
             raise DTypeError(f"{self._op}: the gradient of {name} has dtype {grad.dtype}, expected {tensor.dtype}")
         return contiguous(grad.data)
 
-    def _check_slot(self, tensor: Tensor, name: str, slot: Array) -> None:
+    def _check_slot(self, tensor: Tensor, name: str, slot_name: str, slot: Array) -> None:
         if slot.dtype != tensor.dtype or device_of(slot) != tensor.device:
             raise DeviceError(
-                f"{self._op}: {self._names[id(tensor)]} is {tensor.dtype} on {tensor.device}, but its {name} is "
+                f"{self._op}: {name} is {tensor.dtype} on {tensor.device}, but its {slot_name} is "
                 f"{slot.dtype} on {device_of(slot)}; fix: move or convert the model before its first step"
             )
 
@@ -177,7 +184,7 @@ class Optimizer:
             tensor = tensors[int(index)]
             if tuple(array.shape) != tensor.shape or array.dtype != tensor.dtype:
                 raise CheckpointError(
-                    f"{self._op}: the state's {name} of {self._names[id(tensor)]} has shape {tuple(array.shape)} and "
+                    f"{self._op}: the state's {name} of {self._names[int(index)]} has shape {tuple(array.shape)} and "
                     f"dtype {array.dtype}, expected {tensor.shape} and {tensor.dtype}"
                 )
             slots[int(index)][name] = contiguous(move(array.copy(), tensor.device))

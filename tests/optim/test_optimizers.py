@@ -1,5 +1,6 @@
 """Every optimiser against its oracle over 20 steps, with options that make every term matter."""
 
+import copy
 import json
 
 import numpy as np
@@ -153,6 +154,34 @@ def test_a_step_between_forward_and_backward_is_caught():
         loss.backward()
 
 
+def test_centred_rmsprop_of_equal_gradients_is_not_nan():
+    w = Tensor(np.zeros(500, np.float32), requires_grad=True)
+    gradient = np.random.default_rng(0).standard_normal(500).astype(np.float32)
+    optimizer = optim.RMSprop([w], alpha=0.9, centered=True)
+    for _ in range(300):  # the variance shrinks until rounding decides its sign
+        w.grad = Tensor(gradient.copy())
+        optimizer.step()
+    assert np.isfinite(w.data).all()
+
+
+def test_a_copied_optimizer_moves_the_copied_parameters():
+    w = Tensor(np.ones(2), requires_grad=True)
+    optimizer = optim.SGD([w], lr=1.0)
+    v, copied = copy.deepcopy((w, optimizer))
+    v.grad = Tensor(np.ones(2))
+    copied.step()
+    assert v.tolist() == [0.0, 0.0] and w.tolist() == [1.0, 1.0]
+
+
+def test_a_refused_group_leaves_nothing_behind():
+    w, v = (Tensor(np.ones(2), requires_grad=True) for _ in range(2))
+    optimizer = optim.SGD([w])
+    with pytest.raises(ArgumentError, match="a parameter is a str"):
+        optimizer.add_param_group({"params": [v, "bias"]})
+    optimizer.add_param_group({"params": [v]})
+    assert [len(group["params"]) for group in optimizer.param_groups] == [1, 1]
+
+
 def test_slots_of_another_dtype_are_refused():
     (w,) = parameters(((3,),))
     optimizer = optim.Adam([w])
@@ -178,6 +207,8 @@ def twice():
 
 
 MISTAKES = [
+    (lambda: optim.SGD(5), ArgumentError, r"optim.SGD: params is a int, expected a list of tensors"),
+    (lambda: optim.SGD([{"params": None}]), ArgumentError, r"optim.SGD: params is a NoneType, expected a list"),
     (lambda: optim.SGD([]), ArgumentError, r"optim.SGD: params is empty.*fix"),
     (lambda: optim.SGD(leaf()), ArgumentError, r"params is a Tensor, expected a list; fix"),
     (lambda: optim.SGD([np.ones(3)]), ArgumentError, r"a parameter is a ndarray, expected a Tensor"),
