@@ -46,7 +46,7 @@ def check_against_oracle(case, geometry, seed, tolerance=None):
 
 
 @every_case
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(data=st.data(), seed=some_seed)
 def test_equals_oracle(case, data, seed):
     check_against_oracle(case, case.geometry(data.draw), seed)
@@ -72,7 +72,7 @@ def check_gradient(case, geometry, seed):
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.gradient], ids=lambda case: case.id)
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(data=st.data(), seed=some_seed)
 def test_gradient(case, data, seed):
     check_gradient(case, case.geometry(data.draw), seed)
@@ -85,7 +85,7 @@ def test_edge_gradient(case, edge):
 
 
 @every_case
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(data=st.data(), seed=some_seed)
 def test_abstract_run_gives_shape_and_dtype(case, data, seed):
     geometry = case.geometry(data.draw)
@@ -98,7 +98,7 @@ def test_abstract_run_gives_shape_and_dtype(case, data, seed):
 
 
 @every_case
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(data=st.data(), seed=some_seed)
 def test_non_contiguous_inputs_repeats_and_untouched_inputs(case, data, seed):
     """Strided inputs give the same bits, a second run gives the same bits, and no input is written."""
@@ -146,7 +146,7 @@ def test_strided_upstream_gradient_gives_the_same_gradients(case, data, seed):
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.exact], ids=lambda case: case.id)
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(data=st.data(), seed=some_seed)
 def test_whole_numbers_are_exact_in_float32(case, data, seed):
     geometry = case.geometry(data.draw)
@@ -157,7 +157,7 @@ def test_whole_numbers_are_exact_in_float32(case, data, seed):
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.nonfinite], ids=lambda case: case.id)
-@settings(max_examples=10)
+@settings(max_examples=6)
 @given(data=st.data(), seed=some_seed)
 def test_nan_and_inf_stay_where_the_oracle_has_them(case, data, seed):
     geometry = case.geometry(data.draw)
