@@ -105,8 +105,8 @@ class Operators:
     def unsqueeze(self, dim: int) -> Any:
         return ops.unsqueeze(self, dim)
 
-    def expand(self, *shape: int) -> Any:
-        return ops.broadcast_to(self, shape)
+    def expand(self, *shape: Any) -> Any:
+        return ops.broadcast_to(self, shape[0] if len(shape) == 1 else shape)
 
     def chunk(self, chunks: int, dim: int = 0) -> Any:
         return ops.chunk(self, chunks, dim)

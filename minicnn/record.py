@@ -12,23 +12,24 @@ from typing import Any
 import numpy as np
 
 from minicnn.context import is_grad_enabled, running_layers
-from minicnn.errors import DeviceError, DTypeError
+from minicnn.errors import ArgumentError, DeviceError, DTypeError
 from minicnn.kernels.arrays import FLOAT_DTYPES, Array, contiguous, device_of, is_array
 from minicnn.tape import Node, Vjp, closed_over
 from minicnn.tensor import Tensor, as_array
 
 
-def as_tensor(x: Any) -> Tensor:
-    """``x`` itself when it is a tensor, else a new tensor over it."""
-    return x if isinstance(x, Tensor) else Tensor(x)
+def as_tensor(x: Any, op: str, name: str = "x") -> Tensor:
+    """``x`` itself when it is a tensor, else a new tensor over it; errors name the operation and its argument."""
+    return x if isinstance(x, Tensor) else Tensor.wrap(as_array(x, op=op, name=name))
 
 
-def unwrap(op: str, **arguments: Any) -> tuple[Any, ...]:
+def unwrap(op: str, optional: tuple[str, ...] = ("bias",), /, **arguments: Any) -> tuple[Any, ...]:
     """The contiguous raw arrays of an operation's float arguments, in order; None stays None.
 
-    **Raises** DTypeError unless all are float32 or all are float64; DeviceError unless all are on one device.
+    **Raises** ArgumentError for None where it is not one of ``optional``; DTypeError unless all are float32 or all are
+    float64; DeviceError unless all are on one device.
     """
-    arrays = tuple(None if x is None else contiguous(as_array(x)) for x in arguments.values())
+    arrays = tuple(_unwrapped(op, optional, name, x) for name, x in arguments.items())
     given = [(name, array) for name, array in zip(arguments, arrays, strict=True) if array is not None]
     first_name, first = given[0]
     for name, array in given:
@@ -40,6 +41,14 @@ def unwrap(op: str, **arguments: Any) -> tuple[Any, ...]:
             )
         check_device(op, (first_name, first), (name, array))
     return arrays
+
+
+def _unwrapped(op: str, optional: tuple[str, ...], name: str, x: Any) -> Array | None:
+    if x is None:
+        if name not in optional:
+            raise ArgumentError(f"{op}: {name} is None, expected a tensor or an array")
+        return None
+    return contiguous(as_array(x, op=op, name=name))
 
 
 def check_float(op: str, name: str, array: Array) -> None:

@@ -18,26 +18,59 @@ from minicnn.kernels.shape_array import ShapeArray
 from minicnn.operators import Operators
 
 
-def as_array(data: Any, dtype: Any = None, device: str | None = None) -> Array:
-    """The array behind ``data``: lists and Python floats become float32, arrays keep their dtype."""
+def as_array(
+    data: Any, dtype: Any = None, device: str | None = None, *, op: str = "Tensor", name: str = "data"
+) -> Array:
+    """The array behind ``data``: lists and Python floats become float32, arrays keep their dtype.
+
+    ``op`` and ``name`` say in errors whose argument it is.
+    """
+    wanted = None if dtype is None else parse_dtype(op, dtype)
     if isinstance(data, Tensor):
         data = data.data
     if is_array(data):
-        array = data if dtype is None else data.astype(dtype, copy=False)
+        array = data if wanted is None else data.astype(wanted, copy=False)
     else:
-        array = np.asarray(data, dtype)
-        if dtype is None and array.dtype == np.float64 and not isinstance(data, np.generic):
-            array = array.astype(np.float32)
+        array = from_values(data, wanted, op, name)
     if array.dtype.kind not in "fiub":
-        raise DTypeError(f"Tensor: data has dtype {array.dtype}; expected float, integer or bool numbers")
+        kind = f"is a {type(data).__name__}" if array.dtype.kind == "O" else f"has dtype {array.dtype}"
+        raise DTypeError(f"{op}: {name} {kind}, expected float, integer or bool numbers")
     if is_abstract_mode() and not is_abstract(array):
         array = ShapeArray(array.shape, array.dtype)
     return array if device is None else move(array, device)
 
 
+def from_values(data: Any, dtype: Any, op: str, name: str) -> np.ndarray:
+    """A NumPy array of what is no array yet: numbers, and lists of them."""
+    try:
+        array = np.asarray(data, dtype)
+    except (ValueError, TypeError, OverflowError) as error:
+        if "inhomogeneous" in str(error):
+            raise ShapeError(f"{op}: {name} is a list whose rows differ in length, expected equal ones") from None
+        raise DTypeError(f"{op}: {name} cannot become an array of {dtype or 'numbers'}: {error}") from None
+    if dtype is None and array.dtype == np.float64 and not isinstance(data, np.generic):
+        return array.astype(np.float32)
+    return array
+
+
+def parse_dtype(op: str, dtype: Any) -> np.dtype[Any]:
+    """``dtype`` as NumPy's. **Raises** DTypeError unless it is float, integer or bool."""
+    wanted: np.dtype[Any] | None
+    try:
+        # To NumPy None is float64, and tuples and dicts are records.
+        wanted = np.dtype(dtype) if isinstance(dtype, (str, type, np.dtype)) else None
+    except TypeError:
+        wanted = None
+    if wanted is None:
+        raise DTypeError(f"{op}: dtype={dtype!r} is unknown, expected for example 'float32' or 'int64'")
+    if wanted.kind not in "fiub":
+        raise DTypeError(f"{op}: dtype {wanted} is not supported, expected float, integer or bool")
+    return wanted
+
+
 def move(array: Array, device: str) -> Array:
     """``array`` on ``device``: ``"cpu"``, ``"gpu"`` = ``"cuda"`` (the current one) or ``"cuda:<index>"``."""
-    kind, _, index = device.partition(":")
+    kind, _, index = device.partition(":") if isinstance(device, str) else ("", "", "")
     if kind not in ("cpu", "gpu", "cuda") or (index and not index.isdigit()) or (kind == "cpu" and index):
         raise DeviceError(f"device {device!r} is unknown; expected 'cpu', 'gpu', 'cuda' or 'cuda:<index>'")
     if is_abstract(array):
@@ -96,6 +129,10 @@ class Tensor(Operators):
         array = as_array(value)
         if array.shape != self.shape:
             raise ShapeError(f"Tensor.data: cannot assign shape {array.shape} to a tensor of shape {self.shape}")
+        if self.requires_grad and array.dtype.kind != "f":
+            raise DTypeError(
+                f"Tensor.data: requires_grad needs a float dtype, got {array.dtype}; fix: .astype('float32')"
+            )
         self._data = array
         self.bump()
 

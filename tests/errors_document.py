@@ -27,6 +27,8 @@ class ErrorsDocument:
 
         def noting(error: MinicnnError, message: str) -> None:
             plain(error, message)
+            if self.file.endswith("test_silly_arguments.py"):  # hundreds of messages, with addresses in them
+                return
             text = re.sub(r"(/[\w.-]+)*/(?=[\w.-]*\b)pytest-of-[^\s/]+/pytest-\d+/[^\s/]+", "FOLDER", str(error))
             shape = re.sub(r"\d+", "0", text)
             self.found.setdefault(self.file, {}).setdefault(shape, f"{type(error).__name__}: {text}")

@@ -5,7 +5,7 @@ import pytest
 
 import minicnn
 from minicnn import Tensor, ops
-from minicnn.errors import ArgumentError, DeviceError, DTypeError, GradientError, ShapeError
+from minicnn.errors import ArgumentError, DeviceError, DTypeError, GradientError, IndexRangeError, ShapeError
 from minicnn.kernels.counting import listening
 from tests.close import assert_close
 
@@ -241,3 +241,37 @@ def test_random_tensors_repeat_with_their_generator():
     assert np.array_equal(first, second) and abs(first.mean()) < 0.2 and abs(first.std() - 1) < 0.2
     uniform = minicnn.rand(1000, generator=minicnn.Generator(3)).numpy()
     assert uniform.min() >= 0 and uniform.max() < 1 and abs(uniform.mean() - 0.5) < 0.1
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "match"),
+    [
+        (lambda: Tensor([[1, 2], [3]]), ShapeError, "Tensor: data is a list whose rows differ in length"),
+        (lambda: Tensor(["a"], dtype="float32"), DTypeError, "Tensor: data cannot become an array of float32"),
+        (lambda: Tensor([1.0], dtype="foo"), DTypeError, "Tensor: dtype='foo' is unknown"),
+        (lambda: Tensor([1.0]).astype(None), DTypeError, "astype: dtype=None is unknown"),
+        (lambda: Tensor([1.0], device=5), DeviceError, "device 5 is unknown"),
+        (lambda: ops.relu(None), ArgumentError, "relu: x is None, expected a tensor"),
+        (lambda: ops.linear(Tensor([1.0]), None), ArgumentError, "linear: weight is None"),
+        (lambda: ops.index_select(Tensor([1.0]), 0, 7), IndexRangeError, r"index\[\] is 7, expected 0 to 0"),
+        (lambda: Tensor([1.0])[[[0], [0, 0]]], ShapeError, "getitem: index is a list whose rows differ"),
+        (
+            lambda: ops.pad(Tensor([1]), (1, 1), value=0.5),
+            ArgumentError,
+            "pad: value=0.5 does not fit in x of dtype int",
+        ),
+        (
+            lambda: setattr(Tensor([1.0], requires_grad=True), "data", [1]),
+            DTypeError,
+            r"Tensor.data: requires_grad needs a float dtype, got int64",
+        ),
+    ],
+)
+def test_mistakes_of_making_tensors_are_explained(call, error, match):
+    with pytest.raises(error, match=match):
+        call()
+
+
+def test_expand_takes_numbers_or_a_shape():
+    x = Tensor([1.0])
+    assert x.expand(2, 3).shape == x.expand((2, 3)).shape == (2, 3)

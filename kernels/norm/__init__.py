@@ -7,6 +7,8 @@ the shape all row twins share. Statistics are float64 of shape (1, C) (batch nor
 
 from math import prod
 
+import numpy as np
+
 from minicnn.kernels.arrays import Array, allocate, array_module, is_abstract, twin
 
 LAYER_NORM_BLOCK = 64  # rows whose weight gradients are summed by one worker: a fact of shapes, not of threads
@@ -22,7 +24,7 @@ def spread(x: Array, statistic: Array) -> Array:
     n, c = x.shape[:2]
     xp = array_module(x)
     each = c // statistic.shape[1]
-    repeated = xp.repeat(statistic, each, axis=1) if each > 1 else statistic
+    repeated = statistic if each == 1 else xp.repeat(statistic, each, axis=1)
     return xp.ascontiguousarray(xp.broadcast_to(repeated, (n, c))).reshape(-1)
 
 
@@ -50,6 +52,12 @@ def moments(x: Array, shape: tuple[int, int]) -> tuple[Array, Array]:
     mean = pool(x, row_mean, mean) * (size / count)
     apart = row_mean - spread(x, mean)
     return mean, pool(x, row_m2 + size * apart * apart, mean) / count
+
+
+def reciprocal_std(var: Array, eps: float) -> Array:
+    """``(var + eps)^-1/2``; inf (then NaN in the result, as 0/0 is) where both are 0."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (var + eps) ** -0.5
 
 
 def channels_forward(x: Array, mean: Array, rstd: Array, weight: Array | None, bias: Array | None) -> Array:
@@ -116,7 +124,7 @@ def layer_norm_forward(
     bias = allocate(x, (size,), fill=0) if bias is None else bias
     m2 = allocate(x, (rows,), float)
     twins.row_moments(x.reshape(rows, size), mean, m2)
-    rstd = (m2 / size + eps) ** -0.5
+    rstd = reciprocal_std(m2 / size, eps)
     twins.layer_norm_forward(
         x.reshape(rows, size), mean, rstd, weight.reshape(-1), bias.reshape(-1), y.reshape(rows, size)
     )

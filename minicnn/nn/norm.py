@@ -47,7 +47,7 @@ class _Running(Module):
                 buffer.copy_(np.full(buffer.shape, value, buffer.dtype))
 
     def _check(self, x: Any) -> tuple[int, ...]:
-        shape = tuple(as_array(x).shape)
+        shape = tuple(as_array(x, op=self.op, name="x").shape)
         layout = self.layouts.get(len(shape))
         if layout is None or shape[layout.index("C") // 3] != self.num_features:
             expected = " or ".join(text.replace("C", str(self.num_features)) for text in self.layouts.values())

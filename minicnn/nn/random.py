@@ -10,6 +10,7 @@ from minicnn.context import is_abstract_mode
 from minicnn.errors import ArgumentError
 from minicnn.nn.linear import Linear
 from minicnn.nn.module import Module
+from minicnn.ops.random import check_probability
 from minicnn.random import Generator
 
 
@@ -19,18 +20,12 @@ def _seed(module: Module, generator: Generator | None) -> int | None:
     return generator.next_seed() if drawing and generator is not None else None
 
 
-def _check_probability(kind: str, p: Any) -> float:
-    if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p <= 1:
-        raise ArgumentError(f"{kind}: p={p!r}, expected a probability from 0 to 1")
-    return float(p)
-
-
 class _Dropout(Module):
     printed = ("p",)
 
     def __init__(self, p: float = 0.5, *, generator: Generator | None = None) -> None:
         super().__init__()
-        self.p, self.generator = _check_probability(type(self).__name__, p), generator
+        self.p, self.generator = check_probability(type(self).__name__, p), generator
 
 
 class Dropout(_Dropout):
@@ -61,7 +56,7 @@ class StochasticDepth(Module):
 
     def __init__(self, p: float, mode: str, *, generator: Generator | None = None) -> None:
         super().__init__()
-        self.p, self.mode, self.generator = _check_probability("StochasticDepth", p), mode, generator
+        self.p, self.mode, self.generator = check_probability("StochasticDepth", p), mode, generator
         if mode not in ("batch", "row"):
             raise ArgumentError(f"StochasticDepth: mode={mode!r} is unknown, expected 'batch' or 'row'")
 
@@ -87,7 +82,7 @@ class DropConnectLinear(Linear):
         generator: Generator | None = None,
     ) -> None:
         super().__init__(in_features, out_features, bias, generator=generator)
-        self.p, self.generator = _check_probability("DropConnectLinear", p), generator
+        self.p, self.generator = check_probability("DropConnectLinear", p), generator
 
     def forward(self, x: Any) -> Any:
         weight = ops.drop_connect(self.weight, self.p, self.training, seed=_seed(self, self.generator))

@@ -1,16 +1,16 @@
 """Activations: elementwise nonlinearities, and softmax. PyTorch's ``inplace`` is absent: inputs are never written."""
 
 import math
-import numbers
 from collections.abc import Callable
 from typing import Any
 
 from minicnn.errors import ArgumentError, ShapeError
 from minicnn.kernels import activation as K
 from minicnn.kernels.arrays import Array, contiguous
+from minicnn.ops.arguments import number
 from minicnn.ops.geometry import integer
 from minicnn.record import as_tensor, record, unwrap
-from minicnn.tensor import Tensor
+from minicnn.tensor import Tensor, parse_dtype
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
 
@@ -23,12 +23,6 @@ def _elementwise(
     y = forward(xa, *options)
     kept = y if keep == "y" else xa
     return record(op, y, (x,), lambda gy, needs: (grad_x(gy, kept, *options),))
-
-
-def _number(op: str, name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise ArgumentError(f"{op}: {name}={value!r} is a {type(value).__name__}, expected a number")
-    return float(value)
 
 
 def relu(x: Any) -> Tensor:
@@ -52,7 +46,7 @@ def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
 
     **Shapes** any -> same. **Math** ``y = min(max(x, min_val), max_val)``; derivative 0 at the bounds.
     """
-    low, high = _number("hardtanh", "min_val", min_val), _number("hardtanh", "max_val", max_val)
+    low, high = number("hardtanh", "min_val", min_val), number("hardtanh", "max_val", max_val)
     if not low < high:
         raise ArgumentError(f"hardtanh: min_val={min_val!r} is not below max_val={max_val!r}")
     return _elementwise("hardtanh", x, K.hardtanh_forward, K.hardtanh_grad_x, "y", low, high)
@@ -63,7 +57,7 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
 
     **Shapes** any -> same. **Math** ``y = x`` where ``x > 0``, else ``negative_slope x``.
     """
-    slope = _number("leaky_relu", "negative_slope", negative_slope)
+    slope = number("leaky_relu", "negative_slope", negative_slope)
     keep = "y" if slope >= 0 else "x"  # y has the sign of x
     return _elementwise("leaky_relu", x, K.leaky_relu_forward, K.leaky_relu_grad_x, keep, slope)
 
@@ -102,7 +96,7 @@ def elu(x: Any, alpha: float = 1.0) -> Tensor:
     **Shapes** any -> same. **Math** ``y = x`` where ``x > 0``, else ``alpha (exp(x) - 1)``. **Saves** x.
     **See** Clevert et al. 2016.
     """
-    return _elementwise("elu", x, K.elu_forward, K.elu_grad_x, "x", 1.0, _number("elu", "alpha", alpha), 1.0)
+    return _elementwise("elu", x, K.elu_forward, K.elu_grad_x, "x", 1.0, number("elu", "alpha", alpha), 1.0)
 
 
 def celu(x: Any, alpha: float = 1.0) -> Tensor:
@@ -111,10 +105,10 @@ def celu(x: Any, alpha: float = 1.0) -> Tensor:
     **Shapes** any -> same. **Math** ``y = x`` where ``x > 0``, else ``alpha (exp(x/alpha) - 1)``. **Saves** x.
     **See** Barron 2017.
     """
-    number = _number("celu", "alpha", alpha)
-    if number == 0:
+    bend = number("celu", "alpha", alpha)
+    if bend == 0:
         raise ArgumentError("celu: alpha=0 divides by zero; expected another number")
-    return _elementwise("celu", x, K.elu_forward, K.elu_grad_x, "x", 1.0, number, 1 / number)
+    return _elementwise("celu", x, K.elu_forward, K.elu_grad_x, "x", 1.0, bend, 1 / bend)
 
 
 def selu(x: Any) -> Tensor:
@@ -200,7 +194,7 @@ def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     **Shapes** any -> same. **Math** ``y = log(1 + exp(beta x)) / beta``, and ``x`` where ``beta x > threshold``.
     **Saves** x.
     """
-    b, top = _number("softplus", "beta", beta), _number("softplus", "threshold", threshold)
+    b, top = number("softplus", "beta", beta), number("softplus", "threshold", threshold)
     if b == 0:
         raise ArgumentError("softplus: beta=0 divides by zero; expected another number, usually positive")
     return _elementwise("softplus", x, K.softplus_forward, K.softplus_grad_x, "x", b, top)
@@ -224,7 +218,7 @@ def softmax(x: Any, dim: int | None = None, dtype: Any = None) -> Tensor:
     **Shapes** any -> same. **Math** ``y_c = exp(x_c) / sum_k exp(x_k)``, the maximum subtracted first. A row with NaN
     or +inf, or all -inf, gives NaN. ``dtype`` converts x first. ``dim`` is required (PyTorch guesses it).
     """
-    x = x if dtype is None else as_tensor(x).astype(dtype)
+    x = x if dtype is None else as_tensor(x, "softmax").astype(parse_dtype("softmax", dtype))
     (xa,) = unwrap("softmax", x=x)
     view = _distributions("softmax", xa, dim)
     y = K.softmax_forward(xa.reshape(view)).reshape(xa.shape)
@@ -241,7 +235,7 @@ def log_softmax(x: Any, dim: int | None = None, dtype: Any = None) -> Tensor:
     **Shapes** any -> same. **Math** ``y_c = x_c - log sum_k exp(x_k)``, the maximum subtracted first. A row with NaN
     or +inf, or all -inf, gives NaN. ``dtype`` converts x first. ``dim`` is required (PyTorch guesses it).
     """
-    x = x if dtype is None else as_tensor(x).astype(dtype)
+    x = x if dtype is None else as_tensor(x, "log_softmax").astype(parse_dtype("log_softmax", dtype))
     (xa,) = unwrap("log_softmax", x=x)
     view = _distributions("log_softmax", xa, dim)
     y = K.log_softmax_forward(xa.reshape(view)).reshape(xa.shape)

@@ -97,7 +97,7 @@ def neg(x: Any) -> Tensor:
 
     **Math** ``y = -x``. **Saves** nothing.
     """
-    xa = as_array(x)
+    xa = as_array(x, op="neg", name="x")
     _refuse_bool("neg", x=xa)
     return record("neg", -xa, (x,), lambda gy, needs: (-gy,))
 

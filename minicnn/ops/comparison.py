@@ -90,7 +90,7 @@ def where(condition: Any, x: Any, other: Any) -> Tensor:
 
     The gradient goes to the one that was taken. **Saves** condition. **Raises** DTypeError unless condition is bool.
     """
-    mask = as_array(condition)
+    mask = as_array(condition, op="where", name="condition")
     if mask.dtype.kind != "b":
         raise DTypeError(f"where: condition has dtype {mask.dtype}, expected bool; fix: condition != 0")
     a, b = operands("where", x=x, other=other)

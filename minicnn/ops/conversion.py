@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.errors import DTypeError
 from minicnn.kernels.arrays import device_of
 from minicnn.record import as_tensor, record
-from minicnn.tensor import Tensor, as_array, move
+from minicnn.tensor import Tensor, as_array, move, parse_dtype
 
 
 def astype(x: Any, dtype: Any) -> Tensor:
@@ -17,13 +16,7 @@ def astype(x: Any, dtype: Any) -> Tensor:
 
     **Raises** DTypeError when ``dtype`` is none of float, integer or bool.
     """
-    tensor = as_tensor(x)
-    try:
-        wanted = np.dtype(dtype)
-    except TypeError:
-        raise DTypeError(f"astype: dtype={dtype!r} is unknown, expected for example 'float32' or 'int64'") from None
-    if wanted.kind not in "fiub":
-        raise DTypeError(f"astype: dtype {wanted} is not supported, expected float, integer or bool")
+    tensor, wanted = as_tensor(x, "astype"), parse_dtype("astype", dtype)
     xa = as_array(tensor)
     if xa.dtype == wanted:
         return tensor
@@ -38,7 +31,7 @@ def to_device(x: Any, device: str) -> Tensor:
 
     The gradient moves back. **Raises** DeviceError when this machine has no such device.
     """
-    tensor = as_tensor(x)
+    tensor = as_tensor(x, "to_device")
     old = device_of(tensor.data)
     y = move(tensor.data, device)
     if y is tensor.data:
@@ -48,4 +41,4 @@ def to_device(x: Any, device: str) -> Tensor:
 
 def clone(x: Any) -> Tensor:
     """A copy with its own memory; the gradient flows back to ``x``. **Saves** nothing."""
-    return record("clone", as_array(x).copy(), (x,), lambda gy, needs: (gy,))
+    return record("clone", as_array(x, op="clone", name="x").copy(), (x,), lambda gy, needs: (gy,))

@@ -6,6 +6,7 @@ from minicnn.errors import ArgumentError, ShapeError
 from minicnn.kernels import random as K
 from minicnn.kernels.arrays import Array, allocate, array_module, is_abstract
 from minicnn.kernels.random.hashing import mix64
+from minicnn.ops.geometry import integer
 from minicnn.ops.random import check_probability, mask_seed
 from minicnn.random import first_sample
 from minicnn.record import record, unwrap
@@ -30,14 +31,14 @@ def drop_path(
     """
     if not isinstance(branches, (list, tuple)) or not branches:
         raise ArgumentError("drop_path: branches must be a non-empty list of tensors, one a path")
-    check_probability("drop_path", p)
+    p = check_probability("drop_path", p)
     arrays = unwrap("drop_path", **{f"branches[{b}]": x for b, x in enumerate(branches)})
     for b, array in enumerate(arrays):
         if array.shape != arrays[0].shape or array.ndim < 1:
             raise ShapeError(
                 f"drop_path: branches[{b}] has shape {array.shape}, but branches[0] {arrays[0].shape}; expected (N, *)"
             )
-    if column is not None and not 0 <= column < len(arrays):
+    if column is not None and integer("drop_path", "column", column, 0) >= len(arrays):
         raise ArgumentError(f"drop_path: column={column} does not exist, expected 0 to {len(arrays) - 1} or None")
     random = training and not is_abstract(arrays[0])
     weights = _shares(arrays[0], len(arrays), p if random else 0.0, column if random else None, seed)

@@ -58,17 +58,17 @@ def amin(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 def argmax(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Position of the largest element along ``dim``, or in the flattened tensor: int64. **Ties** the first."""
-    return Tensor(_position("argmax", as_array(x), dim, keepdim))
+    return Tensor(_position("argmax", as_array(x, op="argmax", name="x"), dim, keepdim))
 
 
 def argmin(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Position of the smallest element along ``dim``, or in the flattened tensor: int64. **Ties** the first."""
-    return Tensor(_position("argmin", as_array(x), dim, keepdim))
+    return Tensor(_position("argmin", as_array(x, op="argmin", name="x"), dim, keepdim))
 
 
 @quiet
 def _extreme(op: str, x: Any, keepdim: bool, dim: Any = None) -> Tensor:
-    xa = as_array(x)
+    xa = as_array(x, op=op, name="x")
     axes = many_axes(op, "dim", dim, xa.shape)
     _check_some(op, xa.shape, axes)
     reduce = xa.max if op.endswith("max") else xa.min
@@ -85,7 +85,7 @@ def _extreme(op: str, x: Any, keepdim: bool, dim: Any = None) -> Tensor:
 
 @quiet
 def _along(op: str, x: Any, dim: Any, keepdim: bool) -> Extremes:
-    xa = as_array(x)
+    xa = as_array(x, op=op, name="x")
     axis = one_axis(op, "dim", dim, xa.shape)
     shape = xa.shape
     where = _position("arg" + op, xa, dim, True)

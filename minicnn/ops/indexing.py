@@ -12,7 +12,7 @@ from minicnn.errors import DTypeError, IndexRangeError, ShapeError
 from minicnn.kernels.arrays import Array, array_module, is_abstract, is_array
 from minicnn.ops.axes import one_axis
 from minicnn.record import record
-from minicnn.tensor import Tensor, as_array
+from minicnn.tensor import Tensor, as_array, from_values
 
 
 def getitem(x: Any, index: Any) -> Tensor:
@@ -22,7 +22,7 @@ def getitem(x: Any, index: Any) -> Tensor:
 
     **Raises** IndexRangeError for an index outside ``x``, DTypeError for one that is no index.
     """
-    xa = as_array(x)
+    xa = as_array(x, op="getitem", name="x")
     parts = tuple(_part(part) for part in (index if isinstance(index, tuple) else (index,)))
     try:
         y = xa[parts]
@@ -39,7 +39,7 @@ def _part(part: Any) -> Any:
         # Not as_array: an index given by its values keeps them in abstract mode, where a mask decides the shape.
         array = part.data if isinstance(part, Tensor) else part
         if isinstance(array, list):
-            array = np.asarray(array, None if array else np.intp)
+            array = from_values(array, None if array else np.intp, "getitem", "index")
         if is_abstract(array) and array.dtype.kind == "b":
             raise ShapeError(
                 "getitem: how many elements a mask without values picks is unknown; fix: give the mask as a NumPy array"
@@ -81,7 +81,7 @@ def gather(x: Any, dim: int, index: Any) -> Tensor:
 
     **Raises** IndexRangeError naming the first index outside ``0 .. size-1``; DTypeError unless index is integer.
     """
-    xa, ia = as_array(x), _integers("gather", index)
+    xa, ia = as_array(x, op="gather", name="x"), _integers("gather", index)
     axis = one_axis("gather", "dim", dim, xa.shape)
     fits = all(a <= b or d == axis for d, (a, b) in enumerate(zip(ia.shape, xa.shape, strict=False)))
     if ia.ndim != xa.ndim or not fits:
@@ -110,7 +110,7 @@ def index_select(x: Any, dim: int, index: Any) -> Tensor:
 
     **Raises** IndexRangeError naming the first index outside ``0 .. size-1``; DTypeError unless index is integer.
     """
-    xa, ia = as_array(x), _integers("index_select", index)
+    xa, ia = as_array(x, op="index_select", name="x"), _integers("index_select", index)
     axis = one_axis("index_select", "dim", dim, xa.shape)
     if ia.ndim > 1 or not xa.ndim:
         raise ShapeError(
@@ -122,7 +122,7 @@ def index_select(x: Any, dim: int, index: Any) -> Tensor:
 
 
 def _integers(op: str, index: Any) -> Array:
-    array = as_array(index)
+    array = as_array(index, op=op, name="index")
     if array.dtype.kind not in "iu":
         raise DTypeError(f"{op}: index has dtype {array.dtype}, expected integers; fix: index.astype('int64')")
     return array
@@ -134,7 +134,7 @@ def check_range(op: str, index: Array, size: int) -> None:
         return
     outside = (index < 0) | (index >= size)
     if bool(outside.any()):
-        where = tuple(int(i[0]) for i in outside.nonzero())
+        where = tuple(int(i) for i in np.unravel_index(int(outside.argmax()), index.shape))
         raise IndexRangeError(
             f"{op}: index{list(where)} is {int(index[where])}, expected 0 to {size - 1}: the dimension has size {size}"
         )

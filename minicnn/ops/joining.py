@@ -77,7 +77,7 @@ def split(x: Any, split_size_or_sections: Any, dim: int = 0) -> tuple[Tensor, ..
 
     **Raises** ShapeError when the given sizes do not add up to that of ``dim``.
     """
-    xa = as_array(x)
+    xa = as_array(x, op="split", name="x")
     axis = one_axis("split", "dim", dim, xa.shape)
     if not xa.ndim:
         raise ShapeError("split: x has shape (), expected at least 1 dimension")
@@ -97,7 +97,7 @@ def chunk(x: Any, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 
     The pieces share memory with ``x``. **Saves** nothing.
     """
-    xa = as_array(x)
+    xa = as_array(x, op="chunk", name="x")
     axis = one_axis("chunk", "dim", dim, xa.shape)
     if not xa.ndim:
         raise ShapeError("chunk: x has shape (), expected at least 1 dimension")
@@ -124,7 +124,7 @@ def _pieces(op: str, x: Any, xa: Array, sizes: list[int], axis: int) -> tuple[Te
 
 def flip(x: Any, dims: Any) -> Tensor:
     """The order of the elements reversed along ``dims``. **Saves** nothing."""
-    xa = as_array(x)
+    xa = as_array(x, op="flip", name="x")
     axes = many_axes("flip", "dims", tuple(dims) if isinstance(dims, (list, tuple)) else (dims,), xa.shape)
     turn = tuple(slice(None, None, -1) if d in axes else slice(None) for d in range(xa.ndim))
     return record("flip", xa[turn], (x,), lambda gy, needs: (gy[turn],))

@@ -12,6 +12,7 @@ import numpy as np
 from minicnn.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from minicnn.kernels import loss as K
 from minicnn.kernels.arrays import Array, allocate, contiguous, is_abstract
+from minicnn.ops.arguments import number
 from minicnn.ops.loss_reduction import check_reduction, reduced, scale_of
 from minicnn.record import check_device, record, unwrap
 from minicnn.tensor import Tensor, as_array
@@ -30,7 +31,7 @@ def _class_view(op: str, x: Array) -> tuple[int, int, int]:
 def _labels(op: str, x: Array, target: Any, ignore_index: int) -> Array:
     """The class indices as int64 of shape (n, s), every one of them in range or ignored."""
     n, c, s = _class_view(op, x)
-    labels = as_array(target)
+    labels = as_array(target, op=op, name="target")
     if labels.dtype.kind not in "iu":
         raise DTypeError(
             f"{op}: target has dtype {labels.dtype} and shape {labels.shape}, expected integer class indices"
@@ -89,15 +90,13 @@ def cross_entropy(
     """
     check_reduction("cross_entropy", reduction)
     ignore_index = _ignore("cross_entropy", ignore_index)
-    if not 0 <= label_smoothing <= 1:
-        raise ArgumentError(f"cross_entropy: label_smoothing={label_smoothing!r}, expected a number from 0 to 1")
-    xa, wa = unwrap("cross_entropy", x=x, weight=weight)
-    probabilities = as_array(target)
+    smoothing = number("cross_entropy", "label_smoothing", label_smoothing, 0, 1)
+    xa, wa = unwrap("cross_entropy", ("weight",), x=x, weight=weight)
+    probabilities = as_array(target, op="cross_entropy", name="target")
     if probabilities.dtype.kind == "f" and probabilities.shape == xa.shape:
-        return _soft_cross_entropy(x, target, wa, ignore_index, reduction, float(label_smoothing))
+        return _soft_cross_entropy(x, target, wa, ignore_index, reduction, smoothing)
     labels, shape = _labels("cross_entropy", xa, target, ignore_index), probabilities.shape
     wa, x3 = _class_weight("cross_entropy", xa, wa), xa.reshape(_class_view("cross_entropy", xa))
-    smoothing = float(label_smoothing)
     losses, lse = K.cross_entropy_forward(x3, labels, wa, ignore_index, smoothing)
     count = K.target_weight(labels, wa, ignore_index) if reduction == "mean" and not is_abstract(xa) else 0.0
 
@@ -142,7 +141,7 @@ def nll_loss(x: Any, target: Any, weight: Any = None, ignore_index: int = -100, 
     """
     check_reduction("nll_loss", reduction)
     ignore_index = _ignore("nll_loss", ignore_index)
-    xa, wa = unwrap("nll_loss", x=x, weight=weight)
+    xa, wa = unwrap("nll_loss", ("weight",), x=x, weight=weight)
     labels, wa = _labels("nll_loss", xa, target, ignore_index), _class_weight("nll_loss", xa, wa)
     losses = K.nll_forward(xa.reshape(_class_view("nll_loss", xa)), labels, wa, ignore_index)
     count = K.target_weight(labels, wa, ignore_index) if reduction == "mean" and not is_abstract(xa) else 0.0

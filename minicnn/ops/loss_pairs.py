@@ -4,6 +4,7 @@ PyTorch's deprecated ``size_average`` and ``reduce`` are absent. Where PyTorch b
 unequal shapes are refused here.
 """
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 from minicnn.errors import ArgumentError, ShapeError
 from minicnn.kernels import loss as K
 from minicnn.kernels.arrays import Array, allocate, array_module, contiguous, is_abstract
+from minicnn.ops.arguments import number
 from minicnn.ops.loss_reduction import check_reduction, reduced, scale_of
 from minicnn.record import record, unwrap
 from minicnn.tensor import Tensor
@@ -19,7 +21,7 @@ from minicnn.tensor import Tensor
 
 def _checked(op: str, x: Any, target: Any, weight: Any, reduction: str) -> tuple[Array, Array, Array | None]:
     check_reduction(op, reduction)
-    xa, ta, wa = unwrap(op, x=x, target=target, weight=weight)
+    xa, ta, wa = unwrap(op, ("weight",), x=x, target=target, weight=weight)
     if ta.shape != xa.shape:
         raise ShapeError(
             f"{op}: target has shape {ta.shape}, expected {xa.shape}, the shape of x; "
@@ -66,7 +68,7 @@ def _record(
         scale = scale if wa is None else scale * wa
         if grad_target is None:
             gx = grad_x(scale, xa, ta, *options)
-            return gx, -gx if needs[1] else None
+            return gx if needs[0] else None, -gx if needs[1] else None
         return (
             grad_x(scale, xa, ta, *options) if needs[0] else None,
             grad_target(scale, xa, ta, *options) if needs[1] else None,
@@ -111,15 +113,12 @@ def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1
     ``d^2 / (2 beta)`` where ``d < beta``, else ``d - beta/2``; ``beta=0`` is ``l1_loss``. **Saves** x and target.
     **See** Girshick 2015.
     """
-    if not 0 <= beta < float("inf"):
-        raise ArgumentError(f"smooth_l1_loss: beta={beta!r}, expected a number of at least 0")
+    beta = number("smooth_l1_loss", "beta", beta, 0, sys.float_info.max, "a finite number of at least 0")
     arrays = _checked("smooth_l1_loss", x, target, None, reduction)
     if beta == 0:
         gates = K.absolute_error_forward, K.absolute_error_grad_x
         return _record("smooth_l1_loss", (x, target), arrays, reduction, *gates)
-    return _record(
-        "smooth_l1_loss", (x, target), arrays, reduction, K.huber_forward, K.huber_grad_x, float(beta), 1 / float(beta)
-    )
+    return _record("smooth_l1_loss", (x, target), arrays, reduction, K.huber_forward, K.huber_grad_x, beta, 1 / beta)
 
 
 def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Tensor:
@@ -129,12 +128,11 @@ def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0,
     ``d = |x - target|``: ``weight d^2 / 2`` where ``d < delta``, else ``weight delta (d - delta/2)``; the mean divides
     by the number of elements, also with weights (as in PyTorch). **Saves** x, target and weight. **See** Huber 1964.
     """
-    if not 0 < delta < float("inf"):
-        raise ArgumentError(f"huber_loss: delta={delta!r}, expected a number above 0")
+    delta = number("huber_loss", "delta", delta, sys.float_info.min, sys.float_info.max, "a finite number above 0")
     arrays = _checked("huber_loss", x, target, weight, reduction)
     _same_shape("huber_loss", arrays[2], arrays[0])
     gates = K.huber_forward, K.huber_grad_x
-    return _record("huber_loss", (x, target), arrays, reduction, *gates, float(delta), 1.0)
+    return _record("huber_loss", (x, target), arrays, reduction, *gates, delta, 1.0)
 
 
 def binary_cross_entropy(x: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Tensor:
@@ -176,7 +174,7 @@ def binary_cross_entropy_with_logits(
     """
     op = "binary_cross_entropy_with_logits"
     xa, ta, wa = _checked(op, x, target, weight, reduction)
-    _, pa = unwrap(op, x=xa, pos_weight=pos_weight)
+    _, pa = unwrap(op, ("pos_weight",), x=xa, pos_weight=pos_weight)
     wa = None if wa is None else _spread(op, "weight", wa, xa)
     pa = allocate(xa, (0,)) if pa is None else _spread(op, "pos_weight", pa, xa)
     gates = K.logits_forward, K.logits_grad_x

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from minicnn.errors import ArgumentError, ShapeError
+from minicnn.errors import ShapeError
 from minicnn.kernels import lrn as K
+from minicnn.ops.arguments import number
 from minicnn.ops.geometry import integer
 from minicnn.record import record, unwrap
 from minicnn.tensor import Tensor
@@ -25,10 +26,7 @@ def local_response_norm(
     if xa.ndim < 3:
         raise ShapeError(f"{op}: x has shape {tuple(xa.shape)}, expected (N, C, *) with at least 3 dimensions")
     size = integer(op, "size", size, 1)
-    for name, value in (("alpha", alpha), ("beta", beta), ("k", k)):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ArgumentError(f"{op}: {name}={value!r} is a {type(value).__name__}, expected a number")
-    scale = float(alpha / size if alpha_over_n else alpha)
-    options = (size, scale, float(beta), float(k))
+    scale = number(op, "alpha", alpha) / (size if alpha_over_n else 1)
+    options = (size, scale, number(op, "beta", beta), number(op, "k", k))
     y = K.lrn_forward(xa, *options)
     return record(op, y, (x,), lambda gy, needs: (K.lrn_grad_x(gy, xa, *options),))

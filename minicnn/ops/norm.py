@@ -3,6 +3,7 @@
 Statistics are computed in float64 by two passes whatever the dtype of ``x``.
 """
 
+import sys
 from collections.abc import Sequence
 from math import prod
 from typing import Any
@@ -11,9 +12,13 @@ from minicnn.context import is_recomputing
 from minicnn.errors import ArgumentError, DTypeError, ShapeError
 from minicnn.kernels import norm as K
 from minicnn.kernels.arrays import Array, array_module, is_abstract, is_array
+from minicnn.ops.arguments import number
 from minicnn.ops.geometry import integer
+from minicnn.ops.operands import quiet
 from minicnn.record import check_device, check_float, record, unwrap
 from minicnn.tensor import Tensor, as_array
+
+_MOMENTUM = "a number; for a cumulative average pass 1 / (number of batches seen)"
 
 
 def batch_norm(
@@ -39,10 +44,10 @@ def batch_norm(
     """
     if not training:
         return batch_norm_eval(x, running_mean, running_var, weight, bias, eps)
-    given = as_array(x)
+    given = as_array(x, op="batch_norm", name="x")
     for name, running in (("running_mean", running_mean), ("running_var", running_var)):
         _check_running("batch_norm", name, running, given)
-    _check_number("batch_norm", "momentum", momentum)
+    momentum = number("batch_norm", "momentum", momentum, expected=_MOMENTUM)
     y, mean, var = batch_norm_train(x, weight, bias, eps)
     count = y.size // y.shape[1]
     if count:
@@ -59,9 +64,9 @@ def batch_norm_train(x: Any, weight: Any = None, bias: Any = None, eps: float = 
 
     **Raises** ShapeError for a single value a channel, whose normalised value is always 0.
     """
-    xa, wa, ba = unwrap("batch_norm", x=x, weight=weight, bias=bias)
+    xa, wa, ba = unwrap("batch_norm", ("weight", "bias"), x=x, weight=weight, bias=bias)
     _check_channels("batch_norm", xa, weight=wa, bias=ba)
-    _check_eps("batch_norm", eps)
+    eps = number("batch_norm", "eps", eps, 0)
     c = xa.shape[1]
     if prod(xa.shape[:1] + xa.shape[2:]) == 1:
         raise ShapeError(
@@ -69,7 +74,7 @@ def batch_norm_train(x: Any, weight: Any = None, bias: Any = None, eps: float = 
             "fix: a larger batch, or training=False (model.eval())"
         )
     mean, var = K.moments(xa, (1, c))
-    rstd = (var + eps) ** -0.5
+    rstd = K.reciprocal_std(var, eps)
     y = K.channels_forward(xa, mean, rstd, wa, ba)
     recorded = record(
         "batch_norm", y, (x, weight, bias), lambda gy, needs: K.channels_grads(gy, xa, mean, rstd, wa, needs)
@@ -84,20 +89,36 @@ def batch_norm_eval(
 
     **Shapes** x (N, C, *), the others (C,) -> like x. **Math** ``y = (x - mean) / sqrt(var + eps) * weight + bias``.
     """
+    return _frozen("batch_norm", x, running_mean, running_var, weight, bias, eps)
+
+
+def _frozen(op: str, x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, eps: Any) -> Tensor:
+    """Normalised by statistics that are constants."""
     if running_mean is None or running_var is None:
         missing = "running_mean" if running_mean is None else "running_var"
-        raise ArgumentError(f"batch_norm: {missing} is None, expected an array; fix: training=True uses the batch's")
-    arrays = unwrap("batch_norm", x=x, running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+        raise ArgumentError(
+            f"{op}: {missing} is None, expected an array; fix: "
+            + ("training=True uses the batch's" if op == "batch_norm" else "use_input_stats=True uses those of x")
+        )
+    arrays = unwrap(
+        op,
+        ("weight", "bias"),
+        x=x,
+        running_mean=running_mean,
+        running_var=running_var,
+        weight=weight,
+        bias=bias,
+    )
     xa, mean, var, wa, ba = arrays
-    _check_channels("batch_norm", xa, running_mean=mean, running_var=var, weight=wa, bias=ba)
-    _check_eps("batch_norm", eps)
-    center, rstd = mean.reshape(1, -1).astype(float), (var.reshape(1, -1).astype(float) + eps) ** -0.5
+    _check_channels(op, xa, running_mean=mean, running_var=var, weight=wa, bias=ba)
+    eps = number(op, "eps", eps, 0)
+    center, rstd = mean.reshape(1, -1).astype(float), K.reciprocal_std(var.reshape(1, -1).astype(float), eps)
     y = K.channels_forward(xa, center, rstd, wa, ba)
 
     def vjp(gy: Array, needs: tuple[bool, ...]) -> Any:
         return K.channels_grads(gy, xa, center, rstd, wa, needs, frozen=True)
 
-    return record("batch_norm", y, (x, weight, bias), vjp)
+    return record(op, y, (x, weight, bias), vjp)
 
 
 def instance_norm(
@@ -118,11 +139,11 @@ def instance_norm(
     **Raises** ShapeError for one value per channel and image.
     """
     if not use_input_stats:
-        return batch_norm_eval(x, running_mean, running_var, weight, bias, eps)
-    xa, wa, ba = unwrap("instance_norm", x=x, weight=weight, bias=bias)
+        return _frozen("instance_norm", x, running_mean, running_var, weight, bias, eps)
+    xa, wa, ba = unwrap("instance_norm", ("weight", "bias"), x=x, weight=weight, bias=bias)
     _check_channels("instance_norm", xa, weight=wa, bias=ba)
-    _check_eps("instance_norm", eps)
-    _check_number("instance_norm", "momentum", momentum)
+    eps = number("instance_norm", "eps", eps, 0)
+    momentum = number("instance_norm", "momentum", momentum, expected=_MOMENTUM)
     for name, running in (("running_mean", running_mean), ("running_var", running_var)):
         _check_running("instance_norm", name, running, xa)
     count = prod(xa.shape[2:])
@@ -148,9 +169,9 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
 
     **See** Wu and He, "Group Normalization", 2018.
     """
-    xa, wa, ba = unwrap("group_norm", x=x, weight=weight, bias=bias)
+    xa, wa, ba = unwrap("group_norm", ("weight", "bias"), x=x, weight=weight, bias=bias)
     _check_channels("group_norm", xa, weight=wa, bias=ba)
-    _check_eps("group_norm", eps)
+    eps = number("group_norm", "eps", eps, 0)
     groups = integer("group_norm", "num_groups", num_groups, 1)
     n, c = xa.shape[:2]
     if c % groups:
@@ -166,7 +187,7 @@ def _groups(
     x: Any, xa: Array, weight: Any, wa: Array, bias: Any, ba: Array, groups: int, eps: float, op: str
 ) -> tuple[Tensor, Array, Array]:
     mean, var = K.moments(xa, (xa.shape[0], groups))
-    rstd = (var + eps) ** -0.5
+    rstd = K.reciprocal_std(var, eps)
     y = K.channels_forward(xa, mean, rstd, wa, ba)
     recorded = record(op, y, (x, weight, bias), lambda gy, needs: K.channels_grads(gy, xa, mean, rstd, wa, needs))
     return recorded, mean, var
@@ -182,7 +203,7 @@ def layer_norm(
 
     **See** Ba, Kiros and Hinton, "Layer Normalization", 2016.
     """
-    xa, wa, ba = unwrap("layer_norm", x=x, weight=weight, bias=bias)
+    xa, wa, ba = unwrap("layer_norm", ("weight", "bias"), x=x, weight=weight, bias=bias)
     sizes = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
     shape = tuple(integer("layer_norm", "normalized_shape", size, 1) for size in sizes)
     if not shape or xa.shape[-len(shape) :] != shape:
@@ -190,17 +211,22 @@ def layer_norm(
     for name, array in (("weight", wa), ("bias", ba)):
         if array is not None and array.shape != shape:
             raise ShapeError(f"layer_norm: {name} has shape {array.shape}, expected normalized_shape {shape}")
-    _check_eps("layer_norm", eps)
+    eps = number("layer_norm", "eps", eps, 0)
     size = prod(shape)
     y, mean, rstd = K.layer_norm_forward(xa, wa, ba, size, eps)
 
     def vjp(gy: Array, needs: tuple[bool, ...]) -> Any:
         gx, gw, gb = K.layer_norm_grads(gy, xa, mean, rstd, wa, size)
-        return (gx, gw.reshape(shape) if needs[1] else None, gb.reshape(shape) if needs[2] else None)
+        return (
+            gx if needs[0] else None,
+            gw.reshape(shape) if needs[1] else None,
+            gb.reshape(shape) if needs[2] else None,
+        )
 
     return record("layer_norm", y, (x, weight, bias), vjp)
 
 
+@quiet
 def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tensor:
     """Divide vectors along ``dim`` by their p-norm, or by ``eps`` where that is larger.
 
@@ -208,8 +234,10 @@ def normalize(x: Any, p: float = 2.0, dim: int = 1, eps: float = 1e-12) -> Tenso
     the norms. PyTorch's ``out`` does not exist here, and ``p`` must be a finite number of at least 1.
     """
     (xa,) = unwrap("normalize", x=x)
-    if isinstance(p, bool) or not isinstance(p, (int, float)) or not 1 <= p < float("inf"):
-        raise ArgumentError(f"normalize: p={p!r} is not supported, expected a finite number >= 1")
+    p, eps = (
+        number("normalize", "p", p, 1, sys.float_info.max, "a finite number >= 1"),
+        number("normalize", "eps", eps, 0),
+    )
     dim = integer("normalize", "dim", dim, -xa.ndim)
     if dim >= xa.ndim:
         raise ShapeError(f"normalize: x has shape {tuple(xa.shape)}, which has no dimension {dim}")
@@ -249,25 +277,12 @@ def _check_running(op: str, name: str, running: Any, x: Array) -> None:
         raise ArgumentError(
             f"{op}: {name} is a {type(running).__name__}, expected a Tensor or an array to update in place"
         )
-    array = as_array(running)
+    array = as_array(running, op=op, name=name)
     check_float(op, name, array)
     _check_channels(op, x, **{name: array})
     if array.dtype != x.dtype:
         raise DTypeError(f"{op}: {name} has dtype {array.dtype}, but x has {x.dtype}; fix: {name}.astype('{x.dtype}')")
     check_device(op, ("x", x), (name, array))
-
-
-def _check_number(op: str, name: str, value: Any) -> None:
-    if not isinstance(value, (int, float)):
-        raise ArgumentError(
-            f"{op}: {name}={value!r} is a {type(value).__name__}, expected a number; for a cumulative average "
-            "pass 1 / (number of batches seen)"
-        )
-
-
-def _check_eps(op: str, eps: float) -> None:
-    if not eps >= 0:
-        raise ArgumentError(f"{op}: eps={eps!r} is out of range, expected a number >= 0")
 
 
 def _update(running: Any, value: Array, momentum: float) -> None:

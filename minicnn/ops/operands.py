@@ -80,7 +80,7 @@ def _value(op: str, name: str, value: Any) -> Any:
     if isinstance(value, (bool, int, float)):
         return value
     if isinstance(value, (Tensor, list, tuple)) or is_array(value):
-        return as_array(value)
+        return as_array(value, op=op, name=name)
     raise DTypeError(f"{op}: {name} is a {type(value).__name__}, expected a tensor, an array or a number")
 
 

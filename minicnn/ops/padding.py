@@ -6,6 +6,7 @@ import numpy as np
 
 from minicnn.errors import ArgumentError, ShapeError
 from minicnn.kernels.arrays import Array, allocate
+from minicnn.ops.arguments import number
 from minicnn.ops.geometry import integer
 from minicnn.ops.operands import Shape
 from minicnn.record import record
@@ -26,7 +27,7 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: float | None = None) ->
 
     **Raises** ShapeError when x has too few dimensions or pixels for the margin; ArgumentError.
     """
-    xa = as_array(x)
+    xa = as_array(x, op="pad", name="x")
     sides = _sides(pad, xa.shape)
     if mode not in MODES:
         raise ArgumentError(f"pad: mode={mode!r} is unknown, expected one of {', '.join(map(repr, MODES))}")
@@ -34,6 +35,8 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: float | None = None) ->
         if value is not None:
             raise ArgumentError(f"pad: value={value!r} has no meaning with mode={mode!r}; fix: leave it out")
         return _padded_by_index(x, xa, sides, mode)
+    if value is not None and not number("pad", "value", value).is_integer() and xa.dtype.kind != "f":
+        raise ArgumentError(f"pad: value={value!r} does not fit in x of dtype {xa.dtype}, expected a whole number")
     out = tuple(n + before + after for n, (before, after) in zip(xa.shape, sides, strict=True))
     inner, kept = _overlap(out, sides), _overlap(xa.shape, [(-before, -after) for before, after in sides])
     y = allocate(xa, out, fill=0 if value is None else value)

@@ -125,7 +125,7 @@ def max_unpool2d(
     (xa,) = unwrap(op, x=x)
     xa, alone = batched(op, xa)
     out = _unpooled_size(op, xa.shape[2:], kernel_size, stride, padding, output_size)
-    index = _unpool_indices(op, xa, as_array(indices), alone, out)
+    index = _unpool_indices(op, xa, as_array(indices, op=op, name="indices"), alone, out)
     y = K.unpool_forward(xa, index, out)
 
     def vjp(gy: Array, needs: tuple[bool, ...]) -> tuple[Array]:
@@ -165,7 +165,7 @@ def _average(op: str, x: Any, bins: Bins) -> Tensor:
 
 def _size(op: str, x: Any) -> tuple[int, int]:
     """Height and width of the images ``x``."""
-    shape = as_array(x).shape
+    shape = as_array(x, op=op, name="x").shape
     if len(shape) not in (3, 4):
         raise ShapeError(f"{op}: x has shape {shape}, expected (N, C, H, W) or unbatched (C, H, W)")
     if min(shape[-2:]) < 1:
@@ -211,7 +211,8 @@ def _unpooled_size(
     strides = kernel if stride is None else pair(op, "stride", stride, 1)
     sides = pair(op, "padding", padding, 0)
     usual = tuple((n - 1) * s - 2 * p + k for n, k, s, p in zip(size, kernel, strides, sides, strict=True))
-    out = usual if output_size is None else pair(op, "output_size", tuple(output_size)[-2:], 1)
+    wanted = tuple(output_size[-2:]) if isinstance(output_size, (tuple, list)) else output_size
+    out = usual if output_size is None else pair(op, "output_size", wanted, 1)
     if any(abs(got - n) >= s for got, n, s in zip(out, usual, strides, strict=True)):
         raise ShapeError(
             f"{op}: output_size={output_size!r} differs from {usual} by a stride {strides} or more; "

@@ -14,6 +14,7 @@ from typing import Any
 from minicnn.errors import ArgumentError, ShapeError
 from minicnn.kernels import random as K
 from minicnn.kernels.arrays import Array, allocate, is_abstract
+from minicnn.ops.arguments import number
 from minicnn.random import check_seed, default_generator, first_sample
 from minicnn.record import as_tensor, record, unwrap
 from minicnn.tensor import Tensor, as_array
@@ -82,10 +83,10 @@ def alpha_dropout(x: Any, p: float = 0.5, training: bool = False, *, seed: int |
     **See** Klambauer et al., "Self-Normalizing Neural Networks", 2017.
     """
     limit = -1.7580993408473766
-    check_probability("alpha_dropout", p)
+    p = check_probability("alpha_dropout", p)
     (xa,) = unwrap("alpha_dropout", x=x)
     if _is_expectation(xa, p, training):
-        return as_tensor(x)
+        return as_tensor(x, "alpha_dropout")
     drawn = mask_seed("alpha_dropout", seed)
     first = first_sample() * prod(xa.shape[1:])
     scale = ((1 - p) * (1 + p * limit * limit)) ** -0.5 if p < 1 else 0.0
@@ -107,10 +108,10 @@ def _masked(
     decisions: Callable[[tuple[int, ...]], tuple[int, int]],
 ) -> Tensor:
     """``decisions(shape)`` says how many of them each sample takes, and how many elements share one."""
-    check_probability(op, p)
+    p = check_probability(op, p)
     (xa,) = unwrap(op, **{name: x})
     if _is_expectation(xa, p, training):
-        return as_tensor(x)
+        return as_tensor(x, op, name)
     drawn = mask_seed(op, seed)
     per_sample, shared = decisions(xa.shape)
     first = first_sample() * per_sample
@@ -128,13 +129,12 @@ def mask_seed(op: str, seed: int | None) -> int:
     return default_generator().next_seed() if seed is None else check_seed(op, seed)
 
 
-def check_probability(op: str, p: Any) -> None:
-    """**Raises** ArgumentError unless ``p`` is a number from 0 to 1."""
-    if isinstance(p, bool) or not isinstance(p, (int, float)) or not 0 <= p <= 1:
-        raise ArgumentError(f"{op}: p={p!r} is out of range, expected a probability from 0 to 1 (of dropping)")
+def check_probability(op: str, p: Any) -> float:
+    """``p`` as a Python float. **Raises** ArgumentError unless it is a number from 0 to 1."""
+    return number(op, "p", p, 0, 1, "a probability from 0 to 1 (of dropping)")
 
 
 def _at_least(op: str, x: Any, dimensions: int, expected: str) -> None:
-    shape = as_array(x).shape
+    shape = as_array(x, op=op, name="x").shape
     if len(shape) < dimensions:
         raise ShapeError(f"{op}: x has shape {tuple(shape)}, expected {expected}")

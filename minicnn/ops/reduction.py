@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.kernels.arrays import Array, allocate, array_module
+from minicnn.ops.arguments import number
 from minicnn.ops.axes import many_axes
 from minicnn.ops.operands import Shape, float_operand, quiet
 from minicnn.record import record
@@ -37,7 +38,7 @@ def sum(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
 
     **Shapes** ``dim`` disappears, or stays as 1 with ``keepdim``. **Saves** nothing.
     """
-    xa = as_array(x)
+    xa = as_array(x, op="sum", name="x")
     shape, axes = xa.shape, many_axes("sum", "dim", dim, xa.shape)
     y = xa.sum(axes, keepdims=bool(keepdim)) if xa.dtype.kind == "f" else xa.sum(axes, np.int64, keepdims=bool(keepdim))
     return record("sum", y, (x,), lambda gy, needs: (spread(gy, shape, axes),))
@@ -63,7 +64,7 @@ def prod(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     **Shapes** ``dim`` disappears, or stays as 1 with ``keepdim``. **Math** ``gx_i = gy prod_{j != i} x_j``, right also
     where x has zeros. **Saves** x.
     """
-    xa = as_array(x)
+    xa = as_array(x, op="prod", name="x")
     axes = many_axes("prod", "dim", dim, xa.shape)
     y = (xa if xa.dtype.kind == "f" else xa.astype(np.int64)).prod(axes, keepdims=bool(keepdim))
 
@@ -92,7 +93,7 @@ def var(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -
     **Shapes** ``dim`` disappears, or stays as 1 with ``keepdim``. **Math** ``y = sum (x - mean x)^2 / (n -
     correction)``; NaN or inf when ``n <= correction``. **Saves** x.
     """
-    xa = float_operand("var", x=x)
+    xa, correction = float_operand("var", x=x), number("var", "correction", correction)
     axes = many_axes("var", "dim", dim, xa.shape)
     y, freedom = _variance(xa, axes, correction)
     final = y if keepdim else y.reshape(tuple(n for d, n in enumerate(xa.shape) if d not in axes))
@@ -109,7 +110,7 @@ def std(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -
 
     **Shapes** as ``var``. The gradient is 0 where the deviation is 0. **Saves** x and y.
     """
-    xa = float_operand("std", x=x)
+    xa, correction = float_operand("std", x=x), number("std", "correction", correction)
     axes = many_axes("std", "dim", dim, xa.shape)
     variance, freedom = _variance(xa, axes, correction)
     y = array_module(xa).sqrt(variance)

@@ -103,7 +103,7 @@ def interpolate(
     **Shapes** (N, C, H, W) -> (N, C, OH, OW), ``OH = floor(H * scale_factor)``.
     **Math** ``nearest``: pixel ``floor(i*H/OH)``. ``bilinear``: position ``(i + 0.5)*H/OH - 0.5``, at least 0, with
     ``align_corners`` ``i*(H - 1)/(OH - 1)``; the two pixels around weighted by nearness. With ``scale_factor`` the
-    ratio is ``1 / scale_factor``, not ``H/OH``, unless ``recompute_scale_factor`` or the size stays (nearest: or doubles).
+    ratio is ``1 / scale_factor``, not ``H/OH``, unless ``recompute_scale_factor`` or the size stays (nearest: doubles).
     **Saves** nothing. Differs from PyTorch: ``nearest`` is exact where PyTorch's float32 ratio rounds to the pixel
     before (sizes above 45), a pixel of weight 0 is not read, and the other modes and ``antialias`` are refused.
     """

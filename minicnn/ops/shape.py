@@ -22,7 +22,7 @@ def reshape(x: Any, shape: Any) -> Tensor:
 
     **Saves** nothing. **Raises** ShapeError when the number of elements differs.
     """
-    xa = as_array(x)
+    xa = as_array(x, op="reshape", name="x")
     return _reshaped("reshape", x, xa, _wanted("reshape", shape, xa.shape))
 
 
@@ -52,7 +52,7 @@ def _reshaped(op: str, x: Any, xa: Array, shape: Shape) -> Tensor:
 
 def flatten(x: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions ``start_dim`` to ``end_dim`` joined into one; a 0-d tensor becomes (1,). **Saves** nothing."""
-    xa = as_array(x)
+    xa = as_array(x, op="flatten", name="x")
     start = one_axis("flatten", "start_dim", start_dim, xa.shape)
     end = one_axis("flatten", "end_dim", end_dim, xa.shape)
     if start > end:
@@ -68,12 +68,14 @@ def permute(x: Any, dims: Any) -> Tensor:
 
     **Saves** nothing. ``dims=None`` reverses them all.
     """
-    xa = as_array(x)
+    xa = as_array(x, op="permute", name="x")
     order = tuple(reversed(range(xa.ndim))) if dims is None else _order(dims, xa.shape)
     return _permuted("permute", x, xa, order)
 
 
 def _order(dims: Any, shape: Shape) -> tuple[int, ...]:
+    if not isinstance(dims, (tuple, list)):
+        raise ArgumentError(f"permute: dims={dims!r} is a {type(dims).__name__}, expected the order of the dimensions")
     given = tuple(dims[0]) if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else tuple(dims)
     order = tuple(one_axis("permute", "dims", dim, shape) for dim in given)
     if sorted(order) != list(range(len(shape))):
@@ -88,7 +90,7 @@ def _permuted(op: str, x: Any, xa: Array, order: tuple[int, ...]) -> Tensor:
 
 def transpose(x: Any, dim0: int, dim1: int) -> Tensor:
     """Two dimensions swapped. **Saves** nothing. (``Tensor.transpose(*axes)`` is NumPy's: see ``permute``.)"""
-    xa = as_array(x)
+    xa = as_array(x, op="transpose", name="x")
     first, second = one_axis("transpose", "dim0", dim0, xa.shape), one_axis("transpose", "dim1", dim1, xa.shape)
     order = list(range(xa.ndim))
     if order:
@@ -101,14 +103,14 @@ def squeeze(x: Any, dim: Any = None) -> Tensor:
 
     **Saves** nothing.
     """
-    xa = as_array(x)
+    xa = as_array(x, op="squeeze", name="x")
     axes = many_axes("squeeze", "dim", dim, xa.shape)
     return _reshaped("squeeze", x, xa, tuple(n for d, n in enumerate(xa.shape) if n != 1 or d not in axes))
 
 
 def unsqueeze(x: Any, dim: int) -> Tensor:
     """A dimension of size 1 put in at position ``dim``. **Saves** nothing."""
-    xa = as_array(x)
+    xa = as_array(x, op="unsqueeze", name="x")
     axis = one_axis("unsqueeze", "dim", dim, (*xa.shape, 1))
     return _reshaped("unsqueeze", x, xa, (*xa.shape[:axis], 1, *xa.shape[axis:]))
 
@@ -119,7 +121,7 @@ def broadcast_to(x: Any, shape: Any) -> Tensor:
     **Saves** nothing; the gradient is summed over the repetitions.
     **Raises** ShapeError unless every size of x, from the right, is 1 or the size wanted.
     """
-    xa = as_array(x)
+    xa = as_array(x, op="broadcast_to", name="x")
     sizes = [integer("broadcast_to", "shape", n, -1) for n in (shape if isinstance(shape, (tuple, list)) else (shape,))]
     old, extra = xa.shape, len(sizes) - xa.ndim
     wanted = tuple(old[d - extra] if n == -1 and d >= extra else n for d, n in enumerate(sizes))

@@ -216,7 +216,7 @@ CASES = [
         ),
         saves=("index",),
     ),
-    copying("clone", Mistake("text", lambda: ops.clone("a"), DTypeError, "data has dtype <U1"), ops.clone),
+    copying("clone", Mistake("text", lambda: ops.clone("a"), DTypeError, "clone: x has dtype <U1"), ops.clone),
     copying(
         "to_device",
         Mistake("name", lambda: ops.to_device(X, "tpu"), DeviceError, "device 'tpu' is unknown; expected 'cpu'"),

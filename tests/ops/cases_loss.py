@@ -174,7 +174,7 @@ CASES = [
                 "smoothing out of range",
                 lambda: ops.cross_entropy(np.zeros((2, 3), np.float32), [0, 1], label_smoothing=1.5),
                 ArgumentError,
-                r"label_smoothing=1.5, expected a number from 0 to 1",
+                r"label_smoothing=1.5 is out of range, expected a number from 0 to 1",
             ),
             Mistake(
                 "one-hot whole numbers",

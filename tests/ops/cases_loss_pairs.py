@@ -131,14 +131,14 @@ CASES = [
         "smooth_l1_loss",
         pairwise(smooth_l1),
         geometry("normal", "normal", None, beta=[0.0, 0.5, 1.0, 2.0]),
-        option_mistake("smooth_l1_loss", "beta=-1, expected a number of at least 0", beta=-1),
+        option_mistake("smooth_l1_loss", "beta=-1 is out of range, expected a finite number of at least 0", beta=-1),
         with_weight=False,
     ),
     pair_case(
         "huber_loss",
         pairwise(huber),
         geometry("normal", "normal", "same", delta=[0.5, 1.0, 2.0]),
-        option_mistake("huber_loss", "delta=0, expected a number above 0", delta=0),
+        option_mistake("huber_loss", "delta=0 is out of range, expected a finite number above 0", delta=0),
         extra=1,
     ),
     pair_case(

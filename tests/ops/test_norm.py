@@ -1,5 +1,7 @@
 """What batch and instance norm leave in the running arrays, and how many digits they keep."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -83,3 +85,24 @@ def test_batch_norm_train_returns_the_biased_moments_without_history():
     assert y.node is not None and mean.node is None and var.node is None
     assert_close(mean.numpy(), x.mean((0, 2)), tol=1e-14)
     assert_close(var.numpy(), x.var((0, 2)), tol=1e-14)
+
+
+@pytest.mark.parametrize("options", [{"p": np.float64(3)}, {"eps": np.float64(1e-12)}])
+def test_normalize_keeps_float32_beside_numpy_numbers(options):
+    x = Tensor(np.ones((2, 3), np.float32), requires_grad=True)
+    y = ops.normalize(x, **options)
+    y.sum().backward()
+    assert y.dtype == x.grad.dtype == np.float32
+
+
+def test_zero_over_zero_is_nan_without_a_warning():
+    x = Tensor(np.zeros((4, 2), np.float32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert np.isnan(ops.batch_norm(x, None, None, training=True, eps=0.0).numpy()).all()
+        assert np.isnan(ops.layer_norm(x, 2, eps=0.0).numpy()).all()
+        assert np.isnan(ops.normalize(x, eps=0.0).numpy()).all()
+
+
+def test_no_channels_in_several_groups():
+    assert ops.group_norm(Tensor(np.zeros((2, 0, 3))), 2).shape == (2, 0, 3)
