@@ -159,7 +159,10 @@ def _pull_back(node: Node, grads: list[Array | None], retain_graph: bool) -> lis
             )
     needs = tuple(edge is not None for edge in edges)
     upstream = tuple(None if grad is None else _contiguous(grad) for grad in grads)
-    results = tuple(_as_array(grad) for grad in vjp(upstream[0] if node.outputs == 1 else upstream, needs))
+    returned = vjp(upstream[0] if node.outputs == 1 else upstream, needs)
+    if not isinstance(returned, (tuple, list)):
+        raise TapeError(node, f"its vjp returned a {type(returned).__name__}, expected a tuple: one gradient an input")
+    results = tuple(_as_array(grad) for grad in returned)
     if len(results) != len(edges):
         raise TapeError(node, f"its vjp returned {len(results)} gradients for {len(edges)} inputs")
     seen_by_others = Counter(id(array) for array in (*closed_over(vjp), *upstream, *results))
@@ -197,6 +200,8 @@ def _contiguous(grad: Array) -> Array:
 
 def _check_grad(node: Node, position: int, grad: Array) -> None:
     shape, dtype = node.inputs[position]
+    if not hasattr(grad, "flags"):  # a list, or a tensor of the engine
+        raise TapeError(node, f"its vjp returned a {type(grad).__name__} for input {position}, expected a raw array")
     if grad.shape != shape or grad.dtype != dtype:
         raise TapeError(
             node,

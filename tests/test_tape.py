@@ -333,6 +333,10 @@ def test_a_failing_vjp_leaves_no_half_gradients():
         (lambda gy, needs: (None,), "scale: its vjp returned None for input 0"),
         (lambda gy, needs: (gy[:1],), r"scale: its vjp returned a gradient of shape \(1,\).*expected \(2,\)"),
         (lambda gy, needs: (gy.astype("f"),), "dtype float32 for input 0, expected"),
+        (lambda gy, needs: gy, "scale: its vjp returned a ndarray, expected a tuple"),
+        (lambda gy, needs: None, "scale: its vjp returned a NoneType, expected a tuple"),
+        (lambda gy, needs: (Tensor(gy),), "scale: its vjp returned a Tensor for input 0, expected a raw array"),
+        (lambda gy, needs: ([1.0, 1.0],), "scale: its vjp returned a list for input 0, expected a raw array"),
     ],
 )
 def test_a_vjp_that_breaks_its_contract_is_named(vjp, match):
