@@ -13,7 +13,7 @@ from minicnn.errors import ArgumentError, DTypeError, IndexRangeError, ShapeErro
 from minicnn.kernels import loss as K
 from minicnn.kernels.arrays import Array, allocate, contiguous, is_abstract
 from minicnn.ops.arguments import number
-from minicnn.ops.loss_reduction import check_reduction, reduced, scale_of
+from minicnn.ops.loss_reduction import check_reduction, reduced, refuse_grad, scale_of
 from minicnn.record import check_device, record, unwrap
 from minicnn.tensor import Tensor, as_array
 
@@ -91,6 +91,7 @@ def cross_entropy(
     check_reduction("cross_entropy", reduction)
     ignore_index = _ignore("cross_entropy", ignore_index)
     smoothing = number("cross_entropy", "label_smoothing", label_smoothing, 0, 1)
+    refuse_grad("cross_entropy", weight=weight)
     xa, wa = unwrap("cross_entropy", ("weight",), x=x, weight=weight)
     probabilities = as_array(target, op="cross_entropy", name="target")
     if probabilities.dtype.kind == "f" and probabilities.shape == xa.shape:
@@ -141,6 +142,7 @@ def nll_loss(x: Any, target: Any, weight: Any = None, ignore_index: int = -100, 
     """
     check_reduction("nll_loss", reduction)
     ignore_index = _ignore("nll_loss", ignore_index)
+    refuse_grad("nll_loss", weight=weight)
     xa, wa = unwrap("nll_loss", ("weight",), x=x, weight=weight)
     labels, wa = _labels("nll_loss", xa, target, ignore_index), _class_weight("nll_loss", xa, wa)
     losses = K.nll_forward(xa.reshape(_class_view("nll_loss", xa)), labels, wa, ignore_index)

@@ -14,13 +14,14 @@ from minicnn.errors import ArgumentError, ShapeError
 from minicnn.kernels import loss as K
 from minicnn.kernels.arrays import Array, allocate, array_module, contiguous, is_abstract
 from minicnn.ops.arguments import number
-from minicnn.ops.loss_reduction import check_reduction, reduced, scale_of
+from minicnn.ops.loss_reduction import check_reduction, reduced, refuse_grad, scale_of
 from minicnn.record import record, unwrap
 from minicnn.tensor import Tensor
 
 
 def _checked(op: str, x: Any, target: Any, weight: Any, reduction: str) -> tuple[Array, Array, Array | None]:
     check_reduction(op, reduction)
+    refuse_grad(op, weight=weight)
     xa, ta, wa = unwrap(op, ("weight",), x=x, target=target, weight=weight)
     if ta.shape != xa.shape:
         raise ShapeError(
@@ -174,6 +175,7 @@ def binary_cross_entropy_with_logits(
     """
     op = "binary_cross_entropy_with_logits"
     xa, ta, wa = _checked(op, x, target, weight, reduction)
+    refuse_grad(op, pos_weight=pos_weight)
     _, pa = unwrap(op, ("pos_weight",), x=xa, pos_weight=pos_weight)
     wa = None if wa is None else _spread(op, "weight", wa, xa)
     pa = allocate(xa, (0,)) if pa is None else _spread(op, "pos_weight", pa, xa)

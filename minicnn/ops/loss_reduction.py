@@ -4,13 +4,21 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.errors import ArgumentError
+from minicnn.errors import ArgumentError, GradientError
 from minicnn.kernels.arrays import Array, allocate, array_module, contiguous, is_abstract
+from minicnn.ops.operands import wants_grad
 
 
 def check_reduction(op: str, reduction: Any) -> None:
     if reduction not in ("none", "mean", "sum"):
         raise ArgumentError(f"{op}: reduction={reduction!r} is unknown, expected 'none', 'mean' or 'sum'")
+
+
+def refuse_grad(op: str, **constants: Any) -> None:
+    """**Raises** GradientError for a weight that wants a gradient: it would silently get none."""
+    for name, value in constants.items():
+        if wants_grad(value):
+            raise GradientError(f"{op}: {name} requires a gradient, but has none here; fix: {name}.detach()")
 
 
 def reduced(losses: Array, reduction: str, count: float) -> Array:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from minicnn import Tensor, ops
+from minicnn.errors import GradientError
 from tests.close import assert_close
 
 
@@ -100,3 +101,18 @@ def test_labels_may_be_lists_tensors_and_any_integers():
     expected = ops.cross_entropy(x, [0, 1]).item()
     for labels in (np.uint8([0, 1]), np.int32([0, 1]), Tensor([0, 1])):
         assert ops.cross_entropy(x, labels).item() == expected
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "name"),
+    [
+        (ops.cross_entropy, [0, 1], "weight"),
+        (ops.nll_loss, [0, 1], "weight"),
+        (ops.mse_loss, np.zeros((2, 2)), "weight"),
+        (ops.binary_cross_entropy_with_logits, np.zeros((2, 2)), "pos_weight"),
+    ],
+)
+def test_a_weight_that_would_get_no_gradient_is_refused(loss, target, name):
+    weight = Tensor(np.ones((2, 2) if loss is ops.mse_loss else 2), requires_grad=True)
+    with pytest.raises(GradientError, match=f"{loss.__name__}: {name} requires a gradient"):
+        loss(np.zeros((2, 2)), target, **{name: weight})
