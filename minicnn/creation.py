@@ -11,7 +11,7 @@ import numpy as np
 from minicnn.context import is_abstract_mode
 from minicnn.errors import ArgumentError
 from minicnn.kernels.shape_array import ShapeArray
-from minicnn.random import Generator, default_generator
+from minicnn.random import Generator, generator_or_default
 from minicnn.tensor import Tensor
 
 Shape = tuple[int, ...]
@@ -57,7 +57,7 @@ def randn(
     requires_grad: bool = False,
 ) -> Tensor:
     """Standard normal numbers of the shape ``size``, from ``generator`` (default: the one ``manual_seed`` sets)."""
-    shape, source = _shape("randn", size), generator or default_generator()
+    shape, source = _shape("randn", size), generator_or_default(generator)
     return _new(shape, dtype, lambda: source.normal(size=shape).astype(dtype), device, requires_grad)
 
 
@@ -69,7 +69,7 @@ def rand(
     requires_grad: bool = False,
 ) -> Tensor:
     """Uniform numbers on [0, 1) of the shape ``size``, from ``generator`` (default: the one ``manual_seed`` sets)."""
-    shape, source = _shape("rand", size), generator or default_generator()
+    shape, source = _shape("rand", size), generator_or_default(generator)
     below_one = np.nextafter(np.asarray(1, dtype), np.asarray(0, dtype))  # rounding to float32 could give 1
     return _new(
         shape,

@@ -109,6 +109,18 @@ def default_generator() -> Generator:
     return _default
 
 
+def generator_or_default(generator: Any) -> Generator:
+    """``generator``, or where it is None the default one. **Raises** ArgumentError for a seed or another library's."""
+    if generator is None:
+        return _default
+    if not isinstance(generator, Generator):
+        raise ArgumentError(
+            f"generator={generator!r} is a {type(generator).__name__}, expected a minicnn.Generator; "
+            "fix: generator=minicnn.Generator(seed)"
+        )
+    return generator
+
+
 def manual_seed(seed: int) -> Generator:
     """Start the default generator again from ``seed``; weights, masks and shuffles drawn from it then repeat."""
     return _default.manual_seed(seed)

@@ -5,6 +5,7 @@ from typing import Any
 from minicnn import ops
 from minicnn.nn.init import filled
 from minicnn.nn.module import Module
+from minicnn.ops.geometry import integer
 
 
 class ReLU(Module):
@@ -187,7 +188,7 @@ class PReLU(Module):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25) -> None:
         super().__init__()
-        self.num_parameters = num_parameters
+        self.num_parameters = integer("PReLU", "num_parameters", num_parameters, 1)
         self.weight = filled(init, num_parameters)
 
     def forward(self, x: Any) -> Any:

@@ -47,7 +47,7 @@ def _fill(tensor: T, draw: Callable[[], Any]) -> T:
 
 
 def _source(generator: Generator | None) -> np.random.Generator:
-    return (generator or random.default_generator()).numpy()
+    return random.generator_or_default(generator).numpy()
 
 
 def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> T:

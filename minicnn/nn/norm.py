@@ -150,7 +150,7 @@ class LayerNorm(Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
-        sizes = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+        sizes = tuple(normalized_shape) if isinstance(normalized_shape, (tuple, list)) else (normalized_shape,)
         self.normalized_shape = tuple(integer("LayerNorm", "normalized_shape", size, 1) for size in sizes)
         self.eps, self.elementwise_affine = eps, elementwise_affine
         self.weight: Parameter | None = init.filled(1, *self.normalized_shape) if elementwise_affine else None

@@ -11,13 +11,13 @@ from minicnn.errors import ArgumentError
 from minicnn.nn.linear import Linear
 from minicnn.nn.module import Module
 from minicnn.ops.random import check_probability
-from minicnn.random import Generator
+from minicnn.random import Generator, generator_or_default
 
 
 def _seed(module: Module, generator: Generator | None) -> int | None:
     """A seed from the module's own generator; None lets the operation ask the default one."""
     drawing = module.training and generator is not None and not is_abstract_mode()
-    return generator.next_seed() if drawing and generator is not None else None
+    return generator_or_default(generator).next_seed() if drawing else None
 
 
 class _Dropout(Module):

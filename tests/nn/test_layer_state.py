@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import minicnn
-from minicnn import nn
+from minicnn import Tensor, nn
+from minicnn.errors import ArgumentError
 from minicnn.random import Generator
 from tests.close import assert_close
 
@@ -126,3 +127,21 @@ def test_the_default_generator_serves_layers_without_one():
     first = nn.Dropout()(x).numpy()
     minicnn.manual_seed(5)
     assert np.array_equal(first, nn.Dropout()(x).numpy())
+
+
+@pytest.mark.parametrize("generator", [0, 5, np.random.default_rng(0)])
+def test_only_our_generators_are_taken(generator):
+    with pytest.raises(ArgumentError, match=r"expected a minicnn.Generator; fix: generator=minicnn.Generator\(seed\)"):
+        nn.Linear(2, 2, generator=generator)
+    with pytest.raises(ArgumentError, match=r"expected a minicnn.Generator"):
+        nn.Dropout(generator=generator)(Tensor([1.0]))
+    with pytest.raises(ArgumentError, match=r"expected a minicnn.Generator"):
+        minicnn.randn(2, generator=generator)
+
+
+def test_sizes_of_layers_are_checked():
+    assert nn.LayerNorm(np.int64(3)).normalized_shape == (3,)
+    with pytest.raises(ArgumentError, match="LayerNorm: normalized_shape=None is a NoneType"):
+        nn.LayerNorm(None)
+    with pytest.raises(ArgumentError, match="PReLU: num_parameters=-1 is too small"):
+        nn.PReLU(-1)
