@@ -10,6 +10,7 @@ from minicnn.context import abstract, no_grad, running_layers
 from minicnn.errors import ArgumentError, MinicnnError
 from minicnn.kernels.counting import listening
 from minicnn.kernels.shape_array import ShapeArray
+from minicnn.ops.geometry import integer
 from minicnn.tensor import Tensor
 
 _LAST = 5  # rows that the message of a failure shows
@@ -64,7 +65,9 @@ def summary(model: Any, input_shape: Sequence[int]) -> Summary:
 
     **Raises** SummaryError with the layers up to the failure and the path of the layer that failed.
     """
-    shape = tuple(int(size) for size in input_shape)
+    if not isinstance(input_shape, (tuple, list)):
+        raise ArgumentError(f"summary: input_shape={input_shape!r}, expected a shape such as (3, 224, 224)")
+    shape = tuple(integer("summary", "input_shape", size, 0) for size in input_shape)
     shape = (1, *shape) if len(shape) == 3 else shape
     with ExitStack() as stack:
         stack.enter_context(abstract())

@@ -170,6 +170,8 @@ class ResNet(nn.Module):
         check_shortcut("ResNet", shortcut)
         if block not in BLOCKS:
             raise ArgumentError(f"ResNet: block={block!r} is unknown, expected one of {tuple(BLOCKS)}")
+        if len(depths) != 4 or min(depths) < 1:
+            raise ArgumentError(f"ResNet: depths={depths!r}, expected the numbers of blocks of four stages")
         kind = BLOCKS[block]
         self.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False, generator=generator)
         self.bn1 = nn.BatchNorm2d(64)

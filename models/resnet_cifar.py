@@ -12,6 +12,7 @@ from minicnn import nn
 from minicnn.errors import ArgumentError
 from minicnn.models.resnet import BasicBlock, check_shortcut, he_initialise, stage
 from minicnn.models.spec import spec
+from minicnn.ops.geometry import integer
 from minicnn.random import Generator
 
 
@@ -29,7 +30,7 @@ class ResNetCifar(nn.Module):
     ) -> None:
         super().__init__()
         check_shortcut("ResNetCifar", shortcut)
-        if depth < 8 or depth % 6 != 2:
+        if integer("ResNetCifar", "depth", depth, 0) < 8 or depth % 6 != 2:
             raise ArgumentError(f"ResNetCifar: depth={depth!r}, expected 6n + 2 such as 20, 32, 44, 56 or 110")
         blocks, options = (depth - 2) // 6, {"shortcut": shortcut, "generator": generator}
         self.conv1 = nn.Conv2d(in_channels, 16, 3, padding=1, bias=False, generator=generator)

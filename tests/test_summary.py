@@ -88,3 +88,9 @@ def test_outputs_may_be_several():
     result = minicnn.summary(nn.Sequential(nn.MaxPool2d(2, return_indices=True)), (1, 3, 4, 4))
     assert result.rows[0].output_shape == [(1, 3, 2, 2), (1, 3, 2, 2)]
     assert "1x3x2x2, 1x3x2x2" in str(result)
+
+
+@pytest.mark.parametrize("shape", [5, "3x32", (3, -32, 32), (3, 1.5, 2)])
+def test_a_shape_that_is_none_is_refused(shape):
+    with pytest.raises(ArgumentError, match="summary: input_shape="):
+        minicnn.summary(nn.Conv2d(3, 4, 3), shape)

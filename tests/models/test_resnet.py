@@ -7,6 +7,7 @@ import pytest
 
 import minicnn
 from minicnn import models, nn
+from minicnn.errors import ArgumentError
 from minicnn.models.resnet import BasicBlock, Bottleneck, PadShortcut
 from minicnn.random import Generator
 from tests.close import assert_close
@@ -122,3 +123,14 @@ def test_convolutions_start_with_variance_two_over_fan_out():
         assert abs(weight.std() / expected - 1) < 0.07, name
     assert np.abs(net.fc.weight.numpy()).max() <= 1 / 8
     assert (net.bn1.weight.numpy() == 1).all() and not net.bn1.bias.numpy().any()
+
+
+@pytest.mark.parametrize("depths", [(1, 1), (1, 1, 1, 1, 1), (0, 1, 1, 1)])
+def test_depths_are_checked(depths):
+    with pytest.raises(ArgumentError, match=r"ResNet: depths=.* four stages"):
+        models.resnet18(depths=depths)
+
+
+def test_a_depth_that_is_no_number_is_refused():
+    with pytest.raises(ArgumentError, match="ResNetCifar: depth='20' is a str"):
+        models.resnet20(depth="20")
