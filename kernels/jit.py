@@ -146,3 +146,8 @@ def helper(function: F) -> F:
     """A function inlined into the kernels of the same file."""
     options = {"fastmath": FASTMATH, "error_model": "numpy", "nogil": True}
     return _njit(inline="never", **options)(function)  # type: ignore[no-any-return]
+
+
+def strict_helper(function: F) -> F:
+    """A helper for kernels with ``fastmath=False``, whose bits must not depend on how code was vectorised or inlined."""
+    return _njit(inline="never", error_model="numpy", nogil=True)(function)  # type: ignore[no-any-return]

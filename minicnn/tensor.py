@@ -3,6 +3,7 @@
 The arithmetic lives in ``minicnn.ops``; the methods and operators of ``Operators`` only name it.
 """
 
+import threading
 import weakref
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,8 @@ from minicnn.errors import ArgumentError, DeviceError, DTypeError, GradientError
 from minicnn.kernels.arrays import Array, array_module, cupy, device_of, is_abstract, is_array, is_cupy
 from minicnn.kernels.shape_array import ShapeArray
 from minicnn.operators import Operators
+
+_accumulating = threading.Lock()
 
 
 def as_array(
@@ -231,10 +234,11 @@ class Tensor(Operators):
             replaced = _hooked(hook, grad)
             if replaced is not None:
                 grad, owned = replaced, False
-        if self.grad is None:
-            self.grad = Tensor.wrap(grad if owned else grad.copy())
-        else:
-            self.grad._data += grad
+        with _accumulating:  # two threads may run backward into shared parameters
+            if self.grad is None:
+                self.grad = Tensor.wrap(grad if owned else grad.copy())
+            else:
+                self.grad._data += grad
 
     def backward(self, seed: Any = None, retain_graph: bool = False) -> None:
         """Add to ``.grad`` of every leaf the gradient of ``sum(self * seed)``.

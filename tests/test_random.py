@@ -34,7 +34,7 @@ def test_state_survives_json_and_continues():
 def test_numbers_for_initialisers_have_the_asked_moments():
     generator = Generator(4)
     uniform, normal = generator.uniform(-1, 3, 20_000), generator.normal(5, 2, (100, 200))
-    assert -1 <= uniform.min() and uniform.max() < 3 and abs(uniform.mean() - 1) < 0.05
+    assert uniform.min() >= -1 and uniform.max() < 3 and abs(uniform.mean() - 1) < 0.05
     assert normal.shape == (100, 200) and abs(normal.mean() - 5) < 0.1 and abs(normal.std() - 2) < 0.1
     assert not np.array_equal(generator.normal(size=3), generator.normal(size=3))
 

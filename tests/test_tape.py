@@ -378,3 +378,18 @@ def test_modes_do_not_leak_into_other_threads():
         thread.start()
         thread.join()
     assert seen == [True]
+
+
+def test_threads_may_add_into_shared_parameters():
+    weight = Tensor(np.zeros(20_000), requires_grad=True)
+
+    def work():
+        for _ in range(50):
+            (weight * 1.0).backward(np.ones(20_000))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert np.array_equal(weight.grad.numpy(), np.full(20_000, 200.0))

@@ -2,27 +2,30 @@
 
 Hyper-parameters arrive as Python floats; they are rounded to the weight's dtype so that float32 weights are computed
 in float32, after differences such as ``1 - beta2`` were taken in float64.
+
+No fastmath: were products fused into sums, bits would depend on where the threads share the work, and on whether the
+code was compiled just now or read from the cache.
 """
 
 import numpy as np
 from numba import prange
 
-from minicnn.kernels.jit import helper, kernel
+from minicnn.kernels.jit import kernel, strict_helper
 
 
-@helper
+@strict_helper
 def _gradient(w, g, decay, maximize):
     return (-g if maximize else g) + decay * w
 
 
-@kernel()
+@kernel(fastmath=False)
 def sgd_step(w, g, lr, weight_decay, maximize):
     rate, decay = w.dtype.type(lr), w.dtype.type(weight_decay)
     for i in prange(w.size):
         w[i] -= rate * _gradient(w[i], g[i], decay, maximize)
 
 
-@kernel()
+@kernel(fastmath=False)
 def momentum_step(w, g, v, lr, momentum, dampening, weight_decay, nesterov, maximize):
     rate, decay = w.dtype.type(lr), w.dtype.type(weight_decay)
     mu, fresh = w.dtype.type(momentum), w.dtype.type(1 - dampening)
@@ -33,7 +36,7 @@ def momentum_step(w, g, v, lr, momentum, dampening, weight_decay, nesterov, maxi
         w[i] -= rate * (gradient + mu * velocity if nesterov else velocity)
 
 
-@kernel()
+@kernel(fastmath=False)
 def caffe_momentum_step(w, g, v, lr, momentum, weight_decay, nesterov, maximize):
     rate, decay, mu = w.dtype.type(lr), w.dtype.type(weight_decay), w.dtype.type(momentum)
     for i in prange(w.size):
@@ -43,7 +46,7 @@ def caffe_momentum_step(w, g, v, lr, momentum, weight_decay, nesterov, maximize)
         w[i] -= velocity + mu * (velocity - before) if nesterov else velocity
 
 
-@kernel()
+@kernel(fastmath=False)
 def adam_step(w, g, m, v, largest, rate, root, beta1, beta2, eps, weight_decay, shrink, maximize):
     amsgrad = largest.size > 0
     fresh1, keep2, fresh2 = w.dtype.type(1 - beta1), w.dtype.type(beta2), w.dtype.type(1 - beta2)
@@ -60,7 +63,7 @@ def adam_step(w, g, m, v, largest, rate, root, beta1, beta2, eps, weight_decay, 
         w[i] = keep * w[i] - step * mean / (np.sqrt(square) * unbias + tiny)
 
 
-@kernel()
+@kernel(fastmath=False)
 def rmsprop_step(w, g, square, mean, v, lr, alpha, eps, weight_decay, momentum, maximize):
     centered, moving = mean.size > 0, v.size > 0
     rate, decay, mu = w.dtype.type(lr), w.dtype.type(weight_decay), w.dtype.type(momentum)
@@ -80,7 +83,7 @@ def rmsprop_step(w, g, square, mean, v, lr, alpha, eps, weight_decay, momentum, 
         w[i] -= rate * quotient
 
 
-@kernel()
+@kernel(fastmath=False)
 def adagrad_step(w, g, total, lr, eps, weight_decay, maximize):
     rate, decay, tiny = w.dtype.type(lr), w.dtype.type(weight_decay), w.dtype.type(eps)
     for i in prange(w.size):
@@ -89,7 +92,7 @@ def adagrad_step(w, g, total, lr, eps, weight_decay, maximize):
         w[i] -= rate * gradient / (np.sqrt(total[i]) + tiny)
 
 
-@kernel()
+@kernel(fastmath=False)
 def adadelta_step(w, g, square, moved, lr, rho, eps, weight_decay, maximize):
     rate, decay, tiny = w.dtype.type(lr), w.dtype.type(weight_decay), w.dtype.type(eps)
     keep, fresh = w.dtype.type(rho), w.dtype.type(1 - rho)

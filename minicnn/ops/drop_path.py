@@ -42,9 +42,11 @@ def drop_path(
         raise ArgumentError(f"drop_path: column={column} does not exist, expected 0 to {len(arrays) - 1} or None")
     random = training and not is_abstract(arrays[0])
     weights = _shares(arrays[0], len(arrays), p if random else 0.0, column if random else None, seed)
-    y = weights[0] * arrays[0]
-    for b in range(1, len(arrays)):
-        y = y + weights[b] * arrays[b]
+    xp = array_module(arrays[0])
+    y = allocate(arrays[0], arrays[0].shape, fill=0)
+    for weight, array in zip(weights, arrays, strict=True):
+        # what is dropped is not read: 0 * inf would be NaN
+        y = y + xp.where(weight > 0, weight * array, array.dtype.type(0))
     return record("drop_path", y, tuple(branches), _spread(weights))
 
 
