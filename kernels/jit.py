@@ -149,5 +149,5 @@ def helper(function: F) -> F:
 
 
 def strict_helper(function: F) -> F:
-    """A helper for kernels with ``fastmath=False``, whose bits must not depend on how code was vectorised or inlined."""
+    """A helper for kernels with ``fastmath=False``: their bits do not depend on how code is vectorised or inlined."""
     return _njit(inline="never", error_model="numpy", nogil=True)(function)  # type: ignore[no-any-return]
