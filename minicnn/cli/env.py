@@ -18,7 +18,18 @@ OPTIONAL = {
     "mpi": ("mpi4py", "training on several processes"),
     "onnx": ("onnx", "ONNX export"),
 }
-REQUIRED = ("numpy", "numba", "click", "rich", "matplotlib", "pillow", "safetensors", "tomli-w", "platformdirs")
+REQUIRED = (
+    "numpy",
+    "numba",
+    "click",
+    "rich",
+    "matplotlib",
+    "pillow",
+    "safetensors",
+    "tomli-w",
+    "platformdirs",
+    "threadpoolctl",
+)
 
 
 def version(distribution: str) -> str | None:

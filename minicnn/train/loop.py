@@ -25,6 +25,7 @@ from minicnn.train.interrupt import Interrupted, StopRequest, stop_on_ctrl_c
 from minicnn.train.recipe import augmentation, build_data, build_model, build_optimizer, build_schedule
 from minicnn.train.report import Reporter
 from minicnn.train.run import RunFolder
+from minicnn.train.threads import blas_threads
 
 
 class Result(NamedTuple):
@@ -86,6 +87,11 @@ class Trainer:
         """Steps of the optimiser done since the run began."""
         return self.epoch * len(self.loader) + self.part.position
 
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of the model for one image."""
+        return minicnn.summary(self.model, self.data["train"].shape).macs
+
     # ---- the run
 
     def fit(self) -> Result:
@@ -95,7 +101,8 @@ class Trainer:
         """
         report = Reporter(self.args.epochs, len(self.loader), self.step, self.quiet)
         # NumPy's own warnings of overflow say less than the check of every loss
-        with report, stop_on_ctrl_c(report.stopping) as stop, np.errstate(over="ignore", invalid="ignore"):
+        quiet_numpy = np.errstate(over="ignore", invalid="ignore")
+        with blas_threads(self.macs), report, stop_on_ctrl_c(report.stopping) as stop, quiet_numpy:
             self._introduce(report)
             while self.epoch < self.args.epochs:
                 row = self._train_epoch(report, stop)
