@@ -9,9 +9,9 @@ SMALL_NETWORK_MACS = 100_000_000
 def blas_threads(macs: int) -> AbstractContextManager[object]:
     """Context manager: one BLAS thread while a small network trains, BLAS's own choice for a large one.
 
-    The matrices of a small network gain nothing from a second thread, and BLAS's threads wait by spinning: with one other
-    busy program on the machine a step of LeNet-5 took 31 ms with one thread and 220 to 250 ms with two
-    (two cores, batch 64, ``OPENBLAS_NUM_THREADS=1`` and ``2``).
+    The matrices of a small network gain nothing from a second thread, and BLAS's threads wait by spinning: beside
+    one busy program on two cores that makes a step of LeNet-5 several times slower. One thread also gives the same
+    bits on every machine's number of cores.
     """
     if macs >= SMALL_NETWORK_MACS:
         return nullcontext()
