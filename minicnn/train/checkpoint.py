@@ -109,7 +109,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
             f"checkpoint {path}: damaged or not a safetensors file ({error}); "
-            f"fix: use {previous_of(path).name} beside it, the checkpoint before"
+            f"fix: {_remedy(path)}"
         ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"checkpoint {path}: a safetensors file, but not a checkpoint that minicnn wrote")
@@ -122,9 +122,15 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if digest(arrays, text) != metadata.get("sha256"):
         raise CheckpointError(
             f"checkpoint {path}: its content does not match its SHA-256, so it was altered after writing; "
-            f"fix: use {previous_of(path).name} beside it, the checkpoint before"
+            f"fix: {_remedy(path)}"
         )
     return Checkpoint(arrays, json.loads(text))
+
+
+def _remedy(path: Path) -> str:
+    if previous_of(path).is_file():
+        return f"use {previous_of(path).name} beside it, the checkpoint before"
+    return "use another checkpoint of the run, or train again"
 
 
 def load_newest(path: str | Path) -> tuple[Checkpoint, str]:
