@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tests.mutants.run import mutants, started
+from tests.mutants.run import ROOT, mutants, started
 
 MUTANTS = mutants()
 
@@ -13,6 +13,11 @@ def test_there_are_enough_mutants_and_two_a_family():
     families = Counter(mutant.family for mutant in MUTANTS)
     assert len(MUTANTS) >= 30
     assert min(families.values()) >= 2, families
+
+
+def test_every_mutant_still_fits_the_code():
+    counts = {m.name: (ROOT / m.file).read_text(encoding="utf-8").count(m.old) for m in MUTANTS}
+    assert {name: count for name, count in counts.items() if count != 1} == {}
 
 
 @pytest.fixture(scope="module")
