@@ -108,8 +108,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError(
-            f"checkpoint {path}: damaged or not a safetensors file ({error}); "
-            f"fix: {_remedy(path)}"
+            f"checkpoint {path}: damaged or not a safetensors file ({error}); fix: {_remedy(path)}"
         ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"checkpoint {path}: a safetensors file, but not a checkpoint that minicnn wrote")
