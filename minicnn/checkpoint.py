@@ -85,8 +85,8 @@ class _Block:
         wanted = [(y, g) for y, g in zip(outputs, gy, strict=True) if g is not None and y.edge is not None]
         ends = (*self.inputs, *self.leaves)
         catchers = {id(end): _Catcher() for end in ends if isinstance(end, Tensor)}
-        # Views, so that the inner walk does not take the upstream gradients for its own and add into them.
-        seeds = tuple(g[...] for _, g in wanted)
+        # Closed over by the joint vjp, so the inner walk adds into none of them: they belong to the outer one.
+        seeds = tuple(g for _, g in wanted)
         facts = tuple((y.shape, y.dtype) for y, _ in wanted)
         joint = tape.Node("checkpoint", 1, tuple(y.edge for y, _ in wanted), facts, lambda _, needs: seeds)
         _redirect(joint, catchers)

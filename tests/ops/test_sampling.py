@@ -37,3 +37,18 @@ def test_a_place_far_outside(mode, padding, far):
         assert np.isnan(y[0])  # no place is the reflection of infinity
     else:
         assert 4.0 <= y[0] <= 6.0 and gx.sum() == pytest.approx(2.0)
+
+
+def test_nearest_takes_the_even_pixel_between_two():
+    """As PyTorch's nearbyint: halves do not all go up."""
+    x = np.arange(5.0).reshape(1, 1, 1, 5)
+    u = np.array([0.5, 1.5, 2.5, 3.5])  # with align_corners, u = (g + 1) / 2 * 4
+    grid = np.stack([u / 2 - 1, np.zeros(4)], axis=-1).reshape(1, 1, 4, 2)
+    y = ops.grid_sample(x, grid, mode="nearest", align_corners=True)
+    assert y.numpy().ravel().tolist() == [0, 2, 2, 4]
+
+
+def test_a_pixel_of_weight_zero_is_not_read():
+    x = np.array([1.0, np.nan, 3.0]).reshape(1, 1, 1, 3)
+    grid = np.array([[-1.0, 0.0], [1.0, 0.0]]).reshape(1, 1, 2, 2)
+    assert ops.grid_sample(x, grid, align_corners=True).numpy().ravel().tolist() == [1, 3]
