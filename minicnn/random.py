@@ -61,7 +61,7 @@ class Generator:
             recorder.append(seed)
         return seed
 
-    def numpy(self) -> np.random.Generator:
+    def numpy(self) -> "np.random.Generator":  # quoted: NumPy loads numpy.random on first use
         """A NumPy generator from the next seed, for initialisers and shuffles."""
         return np.random.Generator(np.random.PCG64(self.next_seed()))
 
