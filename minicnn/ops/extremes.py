@@ -110,7 +110,7 @@ def _position(op: str, xa: Array, dim: Any, keepdim: bool) -> Array:
     _check_some(op, xa.shape, axes)
     axis = axes[0] if dim is not None and axes else None
     where = xa.argmax(axis) if op == "argmax" else xa.argmin(axis)
-    final = reduced_shape(xa.shape, axes) if keepdim else tuple(n for d, n in enumerate(xa.shape) if d not in axes)
+    final = reduced_shape(xa.shape, axes, keepdim)
     return (where if hasattr(where, "reshape") else np.asarray(where)).astype(np.int64).reshape(final)
 
 

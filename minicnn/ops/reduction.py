@@ -14,9 +14,9 @@ from minicnn.tensor import Tensor, as_array
 Needs = tuple[bool, ...]
 
 
-def reduced_shape(shape: Shape, axes: tuple[int, ...]) -> Shape:
-    """``shape`` with the reduced dimensions kept as 1: what broadcasts against the input."""
-    return tuple(1 if d in axes else n for d, n in enumerate(shape))
+def reduced_shape(shape: Shape, axes: tuple[int, ...], keepdim: Any = True) -> Shape:
+    """``shape`` with the reduced dimensions kept as 1, which broadcasts against the input, or without them."""
+    return tuple(1 if d in axes else n for d, n in enumerate(shape) if keepdim or d not in axes)
 
 
 def spread(grad: Array, shape: Shape, axes: tuple[int, ...]) -> Array:
@@ -96,7 +96,7 @@ def var(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -
     xa, correction = float_operand("var", x=x), number("var", "correction", correction)
     axes = many_axes("var", "dim", dim, xa.shape)
     y, freedom = _variance(xa, axes, correction)
-    final = y if keepdim else y.reshape(tuple(n for d, n in enumerate(xa.shape) if d not in axes))
+    final = y.reshape(reduced_shape(xa.shape, axes, keepdim))
 
     def vjp(gy: Array, needs: Needs) -> tuple[Array]:
         return (spread(gy * (2 / freedom if freedom else np.inf), xa.shape, axes) * _centred(xa, axes),)
@@ -114,7 +114,7 @@ def std(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -
     axes = many_axes("std", "dim", dim, xa.shape)
     variance, freedom = _variance(xa, axes, correction)
     y = array_module(xa).sqrt(variance)
-    final = y if keepdim else y.reshape(tuple(n for d, n in enumerate(xa.shape) if d not in axes))
+    final = y.reshape(reduced_shape(xa.shape, axes, keepdim))
 
     def vjp(gy: Array, needs: Needs) -> tuple[Array]:
         slope = gy.reshape(y.shape) / (y * freedom)
@@ -154,7 +154,7 @@ def logsumexp(x: Any, dim: Any, keepdim: bool = False) -> Tensor:
         top = xa.max(axes, keepdims=True)
         top = xp.where(xp.isfinite(top), top, xp.zeros_like(top))
     y = xp.log(xp.exp(xa - top).sum(axes, keepdims=True)) + top
-    final = y if keepdim else y.reshape(tuple(n for d, n in enumerate(shape) if d not in axes))
+    final = y.reshape(reduced_shape(shape, axes, keepdim))
 
     def vjp(gy: Array, needs: Needs) -> tuple[Array]:
         share = xp.exp(xa - xp.where(y == -np.inf, xp.zeros_like(y), y))
