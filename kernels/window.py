@@ -34,5 +34,8 @@ class Window2d(NamedTuple):
 
     @property
     def is_pointwise(self) -> bool:
-        """1x1, stride 1, no padding: every output pixel reads exactly its own input pixel."""
-        return self[2:10] == (1, 1, 1, 1, 0, 0, 0, 0)
+        """1x1, stride 1, no padding: every output pixel reads exactly its own input pixel, and there is one each.
+
+        A transposed convolution with output padding has an image larger than its output.
+        """
+        return self[2:10] == (1, 1, 1, 1, 0, 0, 0, 0) and (self.h, self.w) == self.out

@@ -60,12 +60,11 @@ def choose(knob: str, n: int, c: int, k: int, window: Window2d, groups: int) -> 
     if knob in ("im2col", "direct"):
         return Choice(knob, f"conv_plan({knob!r}) forces it")
     filters, pixels = k // groups, window.oh * window.ow
-    pointwise = window.is_pointwise and (window.h, window.w) == window.out
-    if filters <= DIRECT_FILTERS and (groups > 1 or not pointwise):
+    if filters <= DIRECT_FILTERS and (groups > 1 or not window.is_pointwise):
         return Choice("direct", f"filters a group: {filters}, at most {DIRECT_FILTERS}: columns would not pay")
-    if pointwise and (pixels >= POINTWISE_PIXELS or n == 1):
+    if window.is_pointwise and (pixels >= POINTWISE_PIXELS or n == 1):
         return Choice("pointwise", "1x1, stride 1, no padding: the image is its own column matrix")
-    if pointwise:
+    if window.is_pointwise:
         return Choice("im2col", f"1x1, but only {pixels} pixels: one GEMM over several of the {n} images")
     return Choice("im2col", f"filters a group: {filters}, taps: {window.taps}: columns and GEMM")
 
