@@ -18,6 +18,9 @@ from minicnn.kernels.shape_array import ShapeArray
 Array = Any
 
 FLOAT_DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+# Storage types of the GPU, by name: computed in float32 there, only converted on the CPU. NumPy's own kinds do not
+# tell that bfloat16 (of ml_dtypes) is a float.
+STORAGE_DTYPES = ("float16", "bfloat16")
 
 
 def is_abstract(x: Array) -> bool:
@@ -55,6 +58,16 @@ def device_of(x: Array) -> str:
     if is_abstract(x):
         return "abstract"
     return f"cuda:{x.device.id}" if is_cupy(x) else "cpu"
+
+
+def is_float(dtype: np.dtype[Any]) -> bool:
+    """Whether ``dtype`` is a floating type, bfloat16 included."""
+    return dtype.kind == "f" or dtype.name == "bfloat16"
+
+
+def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """What kernels compute in: float32 for float16 and bfloat16, else ``dtype`` itself."""
+    return np.dtype(np.float32) if dtype.name in STORAGE_DTYPES else dtype
 
 
 def allocate(x: Array, shape: tuple[int, ...], dtype: Any = None, fill: float | None = None) -> Array:

@@ -15,7 +15,8 @@ import numpy as np
 
 from minicnn.context import enable_grad, no_grad
 from minicnn.errors import DTypeError, GradientError
-from minicnn.tensor import Tensor
+from minicnn.kernels.arrays import is_float
+from minicnn.tensor import Tensor, move
 
 Function = Callable[..., Any]
 
@@ -68,13 +69,13 @@ class _Leaves:
 
     def outputs(self) -> list[Tensor]:
         """The float outputs; checks on the way that the inputs are left as they were."""
-        before = [tensor.data.copy() for tensor in self.tensors]
+        before = [tensor.numpy().copy() for tensor in self.tensors]
         result = self.function(*self.inputs)
         for position, (tensor, copy) in enumerate(zip(self.tensors, before, strict=True)):
             if not np.array_equal(tensor.numpy(), copy, equal_nan=True):
                 raise GradientError(f"gradcheck of {self.name}: the forward pass changed its input {position}")
         results = result if isinstance(result, (tuple, list)) else (result,)
-        return [y for y in results if isinstance(y, Tensor) and y.dtype.kind == "f"]
+        return [y for y in results if isinstance(y, Tensor) and is_float(y.dtype)]
 
     def gradients(self, upstream: list[np.ndarray]) -> list[np.ndarray]:
         for tensor in self.tensors:
@@ -85,7 +86,7 @@ class _Leaves:
             if not recorded:
                 raise GradientError(f"gradcheck of {self.name}: no output depends on an input that requires gradients")
             for y, u in recorded:
-                y.backward(u, retain_graph=True)
+                y.backward(move(u, y.device), retain_graph=True)
         grads = [np.zeros(t.shape) if t.grad is None else t.grad.numpy().copy() for t in self.tensors]
         for tensor in self.tensors:
             tensor.zero_grad()
@@ -97,7 +98,8 @@ class _Leaves:
             node = y.node
             if node is None or node.vjp is None:
                 continue
-            gy = u if node.outputs == 1 else tuple(u if o == y.output else None for o in range(node.outputs))
+            up = move(u, y.device)
+            gy = up if node.outputs == 1 else tuple(up if o == y.output else None for o in range(node.outputs))
             for wanted in (i for i, edge in enumerate(node.edges) if edge is not None):
                 needs = tuple(i == wanted for i in range(len(node.edges)))
                 extra = [i for i, grad in enumerate(node.vjp(gy, needs)) if grad is not None and i != wanted]
@@ -120,7 +122,7 @@ class _Leaves:
         originals = [tensor.data.copy() for tensor in self.tensors]
         try:
             for tensor, d in zip(self.tensors, direction, strict=True):
-                tensor.data[...] += h * d
+                tensor.data[...] += move(h * d, tensor.device)
             return [value.copy() for value in self.value(upstream)]
         finally:
             for tensor, original in zip(self.tensors, originals, strict=True):

@@ -124,12 +124,14 @@ def arrays_of(geometry: Geometry, seed: int, dtype: Any = np.float64, integers: 
     return {name: fill(value) for name, value in geometry.items()}
 
 
-def tensors_of(geometry: Geometry, arrays: dict[str, Any], requires_grad: bool = False) -> dict[str, Any]:
-    """The arrays wrapped as tensors; those a gradient may be asked of require it when told so."""
+def tensors_of(
+    geometry: Geometry, arrays: dict[str, Any], requires_grad: bool = False, device: str | None = None
+) -> dict[str, Any]:
+    """The arrays wrapped as tensors on ``device``; those a gradient may be asked of require it when told so."""
 
     def wrap(spec: Any, value: Any) -> Any:
         if isinstance(spec, A):
-            return Tensor(value, requires_grad=requires_grad and spec.grad and spec.is_float)
+            return Tensor(value, requires_grad=requires_grad and spec.grad and spec.is_float, device=device)
         if isinstance(value, list) and isinstance(spec, (list, tuple)):
             return [wrap(s, v) for s, v in zip(spec, value, strict=True)]
         return value

@@ -1,0 +1,231 @@
+"""``RawModule``: CuPy's class of that name, for a machine without a GPU.
+
+It compiles CUDA C++ with g++ (``include/cuda_emu.h``), checks every argument of a launch against the kernel's
+parameter, runs the blocks one after another on host memory, and then looks at the guard bytes round every array.
+"""
+
+import contextlib
+import ctypes
+import hashlib
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from minicnn.kernels.jit import cache_folder
+
+INCLUDE = Path(__file__).parent / "include"
+GUARD = 256  # bytes kept on both sides of every array
+GUARD_BYTE = 0xA5
+
+_one_launch = threading.Lock()  # the emulator's state is static
+
+
+class EmulatorError(RuntimeError):
+    """The source does not compile, or a launch did what a GPU must not do."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How launches run: ``order`` of the threads (0 ascending, 1 descending, else shuffled with that seed), and
+    whether every launch proves that no two of its blocks write one address."""
+
+    order: int = 0
+    write_sets: bool = False
+
+
+_options: ContextVar[Options] = ContextVar("emulator_options", default=Options())
+launched: set[tuple[str, str]] = set()  # (kernel, its name expression): what the tests have run
+
+
+@contextlib.contextmanager
+def emulator_options(order: int = 0, write_sets: bool = False) -> Iterator[None]:
+    """Run the launches inside the block with these ``Options``."""
+    token = _options.set(Options(order, write_sets))
+    try:
+        yield
+    finally:
+        _options.reset(token)
+
+
+def guarded(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """Uninitialised memory as a GPU gives it: NaN where numbers are floats, with guard bytes on both sides."""
+    size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    buffer = np.full(GUARD + size + GUARD, GUARD_BYTE, np.uint8)
+    array: np.ndarray = buffer[GUARD : GUARD + size].view(dtype).reshape(shape)
+    array.view(np.uint8)[...] = 0xFF  # NaN in every float format
+    return array
+
+
+def _buffer(array: np.ndarray) -> np.ndarray | None:
+    while isinstance(array.base, np.ndarray):
+        array = array.base
+    return array if array.dtype == np.uint8 and array.nbytes >= 2 * GUARD else None
+
+
+def check_guards(array: np.ndarray, who: str) -> None:
+    buffer = _buffer(array)
+    if buffer is not None:
+        for side, part in (("before", buffer[:GUARD]), ("after", buffer[-GUARD:])):
+            if (part != GUARD_BYTE).any():
+                raise EmulatorError(f"{who}: wrote {side} an array of shape {array.shape}")
+
+
+class RawModule:
+    """``cupy.RawModule(code=..., options=..., name_expressions=...)``; compiled when a function is asked for."""
+
+    def __init__(
+        self, *, code: str, options: tuple[str, ...] = (), name_expressions: tuple[str, ...] = (), **_: Any
+    ) -> None:
+        self._code, self._options, self._names = code, tuple(options), tuple(name_expressions)
+        self._library: ctypes.CDLL | None = None
+
+    def get_function(self, name: str) -> "Kernel":
+        if self._library is None:
+            self._library = ctypes.CDLL(str(self._compiled()))
+        position = self._names.index(name)
+        return Kernel(name, getattr(self._library, f"emu_run_{position}"), self._signature(position))
+
+    def _signature(self, position: int) -> list[str]:
+        function = getattr(self._library, f"emu_signature_{position}")
+        function.restype = ctypes.c_char_p
+        return str(function().decode()).split()
+
+    def _compiled(self) -> Path:
+        code = re.sub(
+            r"extern\s+__shared__\s+(?:__align__\(\d+\)\s+)?([\w ]+?)\s+(\w+)\s*\[\s*\]\s*;",
+            r"\1* \2 = (\1*)__emu_dynamic_shared();",
+            self._code,
+        )
+        for position, name in enumerate(self._names):
+            code += (
+                f'\nextern "C" const char* emu_signature_{position}() {{ return emu::signature({name}); }}'
+                f'\nextern "C" const char* emu_run_{position}(const unsigned* grid, const unsigned* block, size_t shared,'
+                f" void** arguments, int order, long first, long last) {{"
+                f" return emu::launch({name}, grid, block, shared, arguments, order, first, last); }}"
+            )
+        flags = ["-std=c++17", "-O1", "-march=native", "-fPIC", "-shared", "-x", "c++", "-Wno-unknown-pragmas"]
+        if os.environ.get("MINICNN_EMULATOR_ASAN"):
+            flags += ["-g", "-fsanitize=address"]
+        flags += [f"-I{INCLUDE}", "-include", "cuda_emu.h", *(o for o in self._options if o.startswith("-D"))]
+        headers = "".join(path.read_text(encoding="utf-8") for path in sorted(INCLUDE.glob("*.h")))
+        key = hashlib.sha256("\0".join([code, headers, *flags]).encode()).hexdigest()[:20]
+        library = cache_folder() / "emulator" / f"{key}.so"
+        if not library.exists():
+            library.parent.mkdir(parents=True, exist_ok=True)
+            unfinished = library.with_name(f"{key}.{os.getpid()}.so")
+            command = [os.environ.get("CXX", "g++"), *flags, "-", "-o", str(unfinished)]
+            done = subprocess.run(command, input=code, text=True, capture_output=True, check=False)
+            if done.returncode:
+                raise EmulatorError(done.stderr[:8000])
+            unfinished.replace(library)
+        return library
+
+
+class Kernel:
+    """One compiled kernel; called as CuPy's: ``kernel(grid, block, arguments, shared_mem=...)``."""
+
+    def __init__(self, name: str, run: Any, signature: list[str]) -> None:
+        self.name, self._run, self.signature = name, run, signature
+        run.restype = ctypes.c_char_p
+        run.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int] + [ctypes.c_long] * 2
+        self.max_dynamic_shared_size_bytes = 48 << 10
+
+    def __call__(
+        self, grid: tuple[int, ...], block: tuple[int, ...], arguments: tuple[Any, ...], *, shared_mem: int = 0
+    ) -> None:
+        arrays = self._checked(arguments)
+        if shared_mem > self.max_dynamic_shared_size_bytes:
+            raise EmulatorError(f"{self.name}: {shared_mem} bytes of shared memory; set max_dynamic_shared_size_bytes")
+        full_grid, full_block = ((*t, 1, 1)[:3] for t in (grid, block))
+        if min(full_grid) < 1 or max(full_grid[1:]) > 65535 or full_grid[0] > 2**31 - 1:
+            raise EmulatorError(f"{self.name}: CUDA refuses a grid of {grid}")
+        values = [np.asarray(0, np.uint64) if a is None else a for a in arguments]
+        holders = [
+            ctypes.c_void_p(arrays[i].ctypes.data) if i in arrays else np.ascontiguousarray(v)
+            for i, v in enumerate(values)
+        ]
+        pointers = (ctypes.c_void_p * len(holders))(
+            *(ctypes.addressof(h) if isinstance(h, ctypes.c_void_p) else h.ctypes.data for h in holders)
+        )
+        blocks = int(np.prod(full_grid))
+        options = _options.get()
+        launched.add((self.name.partition("<")[0], self.name))
+
+        def run(first: int, last: int) -> None:
+            three = [(ctypes.c_uint * 3)(*t) for t in (full_grid, full_block)]
+            trouble = self._run(*three, shared_mem, pointers, options.order, first, last)
+            if trouble:
+                raise EmulatorError(f"{self.name}: {trouble.decode()}")
+
+        with _one_launch:
+            if options.write_sets and blocks > 1:
+                written = {i: a for i, a in arrays.items() if self.signature[i].startswith("P") and a.size}
+                self._prove_one_writer(run, blocks, written)
+            else:
+                run(0, blocks)
+        for array in arrays.values():
+            check_guards(array, self.name)
+
+    def _checked(self, arguments: tuple[Any, ...]) -> dict[int, np.ndarray]:
+        """The arrays among the arguments by position; CuPy would pass whatever it is given, right or wrong."""
+        if len(arguments) != len(self.signature):
+            raise EmulatorError(f"{self.name}: {len(arguments)} arguments for {len(self.signature)} parameters")
+        arrays: dict[int, np.ndarray] = {}
+        for position, (argument, code) in enumerate(zip(arguments, self.signature, strict=True)):
+            where = f"{self.name}: argument {position}"
+            if argument is None and code[0] in "pP":
+                continue
+            host = getattr(argument, "host", None)
+            if host is not None:
+                if not host.flags.c_contiguous:  # RawKernel ignores strides
+                    raise EmulatorError(f"{where} is not C-contiguous")
+                found = _code(host.dtype)
+                if code[0] not in "pP" or found != code[1:]:
+                    raise EmulatorError(f"{where} is an array of {found}, the parameter is {code}")
+                arrays[position] = host
+            elif not isinstance(argument, np.generic):
+                raise EmulatorError(f"{where} is a {type(argument).__name__}: only arrays and NumPy scalars have one type")
+            elif _code(argument.dtype) != code:
+                raise EmulatorError(f"{where} is {_code(argument.dtype)}, the parameter is {code}")
+        return arrays
+
+    def _prove_one_writer(self, run: Any, blocks: int, written: dict[int, np.ndarray]) -> None:
+        """Run block by block on fresh and on perturbed memory: an address is written when it changes in either run."""
+        owner = {i: np.full(a.nbytes, -1, np.int64) for i, a in written.items()}
+        start = {i: a.copy() for i, a in written.items()}
+        for block in range(blocks):
+            changed = {i: np.zeros(a.nbytes, bool) for i, a in written.items()}
+            for flip in (0x00, 0x5A):
+                for i, a in written.items():
+                    _bytes(a)[...] = _bytes(start[i]) ^ np.uint8(flip if a.dtype.kind not in "iub" else 0)
+                before = {i: _bytes(a).copy() for i, a in written.items()}
+                run(block, block + 1)
+                for i, a in written.items():
+                    changed[i] |= _bytes(a) != before[i]
+            for i, mine in changed.items():
+                taken = mine & (owner[i] >= 0)
+                if taken.any():
+                    other = owner[i][taken][0]
+                    raise EmulatorError(f"{self.name}: blocks {other} and {block} both write argument {i}")
+                owner[i][mine] = block
+        for i, a in written.items():
+            a[...] = start[i]
+        run(0, blocks)
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1).view(np.uint8)
+
+
+def _code(dtype: np.dtype[Any]) -> str:
+    if dtype.name == "bfloat16":
+        return "bf2"
+    return f"{dtype.kind if dtype.kind != 'c' else '?'}{dtype.itemsize}"

@@ -1,0 +1,89 @@
+"""Every operation once more, on the emulated GPU: the CUDA twins against the same oracles and derivatives.
+
+The emulator (``tests/emulator``) runs the CUDA sources through the code that launches them; blocks are small, so that
+small arrays need several, and the order of the threads, the size of the grid and the width of indices change.
+"""
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from minicnn import Tensor, gradcheck
+from minicnn.kernels import launch
+from tests.close import assert_close
+from tests.emulator import emulated_gpu, emulator_options
+from tests.ops.case import arrays_of, tensors_of
+from tests.ops.test_ops import CASES, every_case, every_edge, some_seed
+
+# Thread order, the largest grid, the elements for which int indices are thought enough.
+WAYS = ((0, 1 << 20, 1 << 30), (1, 1, 1 << 30), (7, 3, -1))
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch):
+    monkeypatch.setattr(launch, "THREADS", 64)
+    with emulated_gpu():
+        yield
+
+
+def run_way(way, function, write_sets=False):
+    order, blocks, narrow = way
+    with pytest.MonkeyPatch.context() as patch, emulator_options(order, write_sets):
+        patch.setattr(launch, "MAX_BLOCKS", blocks)
+        patch.setattr(launch, "NARROW", narrow)
+        return function()
+
+
+def check_against_oracle(case, geometry, seed, way, write_sets=False):
+    arrays = arrays_of(geometry, seed)
+    outputs = run_way(way, lambda: case.run(**tensors_of(geometry, arrays, device="gpu")), write_sets)
+    expected = case.expected(**arrays)
+    assert len(outputs) == len(expected)
+    for y, reference in zip(outputs, expected, strict=True):
+        assert y.device == "cuda:0"
+        assert_close(y.numpy(), reference, case.tolerance)
+
+
+def check_gradient(case, geometry, seed, way):
+    arrays = arrays_of(geometry, seed)
+    tensors = tensors_of(geometry, arrays, requires_grad=True, device="gpu")
+    leaves = [t for value in tensors.values() for t in (value if isinstance(value, list) else [value])]
+    leaves = [t for t in leaves if isinstance(t, Tensor) and t.requires_grad]
+
+    def function(*_):
+        return case.run(**tensors)
+
+    function.__name__ = case.op
+    run_way(way, lambda: gradcheck(function, *leaves, seed=(seed + 1) % 2**31, directions=1))
+
+
+@every_case
+@settings(max_examples=2, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(data=st.data(), seed=some_seed, way=st.sampled_from(WAYS))
+def test_equals_oracle(case, data, seed, way):
+    check_against_oracle(case, case.geometry(data.draw), seed, way)
+
+
+@every_case
+@settings(max_examples=1, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(data=st.data(), seed=some_seed)
+def test_no_two_blocks_write_one_address(case, data, seed):
+    check_against_oracle(case, case.geometry(data.draw), seed, WAYS[0], write_sets=True)
+
+
+@every_edge
+def test_edge_equals_oracle(case, edge):
+    check_against_oracle(case, case.edges[edge], 1, WAYS[0])
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c.gradient], ids=lambda case: case.id)
+@settings(max_examples=2, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(data=st.data(), seed=some_seed, way=st.sampled_from(WAYS))
+def test_gradient(case, data, seed, way):
+    check_gradient(case, case.geometry(data.draw), seed, way)
+
+
+@every_edge
+def test_edge_gradient(case, edge):
+    if case.gradient:
+        check_gradient(case, case.edges[edge], 2, WAYS[2])
