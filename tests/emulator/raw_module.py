@@ -59,8 +59,8 @@ def guarded(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     """Uninitialised memory as a GPU gives it: NaN where numbers are floats, with guard bytes on both sides."""
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     buffer = np.full(GUARD + size + GUARD, GUARD_BYTE, np.uint8)
+    buffer[GUARD : GUARD + size] = 0xFF  # NaN in every float format
     array: np.ndarray = buffer[GUARD : GUARD + size].view(dtype).reshape(shape)
-    array.view(np.uint8)[...] = 0xFF  # NaN in every float format
     return array
 
 
