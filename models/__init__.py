@@ -1,7 +1,8 @@
 """The catalog: ``minicnn.models.resnet34()``, ``create(name, ...)``, ``names(pattern)``, ``info(name)``.
 
-A family is one file with a ``TABLE`` of rows; the index below says which file holds which names, so that a family is
-imported when one of its models is asked for.
+A name is a network. A family is one file with a ``TABLE`` of rows; ``index.py`` says which file holds which names. A
+name with a dot is a function with an underscore; ``create("torchvision/alexnet")`` finds the network by the name
+another library gives it.
 """
 
 import difflib
@@ -9,33 +10,33 @@ import fnmatch
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
+from minicnn.context import abstract, no_grad
 from minicnn.errors import ArgumentError
+from minicnn.kernels.counting import listening
+from minicnn.kernels.shape_array import ShapeArray
+from minicnn.models.index import ALIASES, INDEX
 from minicnn.models.spec import ModelInfo, ModelSpec
 from minicnn.nn import Module
 from minicnn.random import Generator
+from minicnn.tensor import Tensor
 
-__all__ = ["ModelInfo", "create", "info", "names"]
+__all__ = ["Counts", "ModelInfo", "counts", "create", "info", "names"]
 
-# family file -> the names in its TABLE, in the same order
-INDEX: dict[str, tuple[str, ...]] = {
-    "lenet": ("lenet5", "lenet_caffe"),
-    "resnet": (
-        *("plain18", "resnet18_a", "resnet18", "resnet18_c", "plain34", "resnet34_a", "resnet34", "resnet34_c"),
-        *("resnet50_v1", "resnet101_v1", "resnet152_v1", "resnet50", "resnet101", "resnet152", "resnet200"),
-    ),
-    "resnet_cifar": (
-        *("plain20_cifar10", "plain32_cifar10", "plain44_cifar10", "plain56_cifar10", "plain110_cifar10"),
-        *("resnet20_cifar10", "resnet32_cifar10", "resnet44_cifar10", "resnet56_cifar10", "resnet110_cifar10"),
-        "resnet1202_cifar10",
-    ),
-}
-# short name -> name
-ALIASES: dict[str, str] = {
-    name.removesuffix("_cifar10"): name for name in INDEX["resnet_cifar"] if name.endswith("_cifar10")
-}
+LIBRARIES = ("torchvision", "timm")
+
+
+class Counts(NamedTuple):
+    """Parameters that are trained, and multiply-adds of one input in eval mode."""
+
+    params: int
+    macs: int
+
+
 _FAMILY = {name: family for family, members in INDEX.items() for name in members}
+_FUNCTIONS = {name.replace(".", "_"): name for name in (*_FAMILY, *ALIASES)}
 
 
 def names(pattern: str | None = None) -> list[str]:
@@ -46,14 +47,33 @@ def names(pattern: str | None = None) -> list[str]:
     return [name for name in _FAMILY if fnmatch.fnmatchcase(name, wanted)]
 
 
+def _table(family: str) -> tuple[ModelSpec, ...]:
+    table: tuple[ModelSpec, ...] = importlib.import_module(f"minicnn.models.{family}").TABLE
+    return table
+
+
+def _named_elsewhere(name: str) -> str:
+    """The catalog's name for ``"torchvision/alexnet"``."""
+    library, _, theirs = name.partition("/")
+    if library not in LIBRARIES:
+        raise ArgumentError(f"models: {name!r}: unknown library {library!r}, expected one of {', '.join(LIBRARIES)}")
+    known = {getattr(row.info, library): row.info.name for family in INDEX for row in _table(family)}
+    if not theirs or theirs not in known:
+        close = difflib.get_close_matches(theirs, [key for key in known if key], 3, 0.5)
+        hint = f"; nearest: {', '.join(close)}" if close else ""
+        raise ArgumentError(f"models: no model of the catalog is {library}'s {theirs!r}{hint}")
+    return known[theirs]
+
+
 def _spec(name: str) -> ModelSpec:
+    name = _named_elsewhere(name) if isinstance(name, str) and "/" in name else name
     known = ALIASES.get(name, name)
+    known = known if known in _FAMILY else ALIASES.get(_FUNCTIONS.get(known, ""), _FUNCTIONS.get(known, known))
     if known not in _FAMILY:
         close = difflib.get_close_matches(str(name), [*_FAMILY, *ALIASES], 3, 0.5)
         hint = f"nearest: {', '.join(close)}" if close else "minicnn.models.names() lists all"
         raise ArgumentError(f"models: no model is called {name!r}; {hint}")
-    table: tuple[ModelSpec, ...] = importlib.import_module(f"minicnn.models.{_FAMILY[known]}").TABLE
-    return next(row for row in table if row.info.name == known)
+    return next(row for row in _table(_FAMILY[known]) if row.info.name == known)
 
 
 def info(name: str) -> ModelInfo:
@@ -84,7 +104,25 @@ def create(
         "num_classes": row.info.num_classes if num_classes is None else num_classes,
         "in_channels": row.info.input_shape[0] if in_channels is None else in_channels,
     }
-    return row.build(**{**row.options, **options, **shape, "generator": generator})
+    net = row.build(**{**row.options, **options, **shape, "generator": generator})
+    if hasattr(net, "info"):
+        net.info = row.info
+    return net
+
+
+@cache
+def counts(name: str) -> Counts:
+    """Parameters and multiply-adds of a model as published, by shapes alone: no weight is drawn."""
+    total = 0
+
+    def add(op: str, macs: int) -> None:
+        nonlocal total
+        total += macs
+
+    with abstract(), no_grad(), listening(add):
+        net = create(name).eval()
+        net(Tensor(ShapeArray((1, *info(name).input_shape), "float32")))
+    return Counts(sum(p.size for p in net.parameters() if p.requires_grad), total)
 
 
 def _constructor(name: str) -> Callable[..., Module]:
@@ -99,22 +137,22 @@ def _constructor(name: str) -> Callable[..., Module]:
         return create(name, num_classes, in_channels, generator, **options)
 
     build.__name__ = build.__qualname__ = name
+    shape = "x".join(map(str, facts.input_shape))
     build.__doc__ = (
-        f"{facts.family} ({facts.year}, {facts.paper}): {facts.params:,} parameters and {facts.macs:,} multiply-adds "
-        f"at {'x'.join(map(str, facts.input_shape))} with {facts.num_classes} classes."
+        f"{facts.family} ({facts.year}, {facts.paper}), {facts.form} form: {shape} to {facts.num_classes} classes."
     )
     return build
 
 
 def __getattr__(name: str) -> Callable[..., Module]:
     """``minicnn.models.<name>`` builds that model."""
-    if name in _FAMILY or name in ALIASES:
-        function = globals()[name] = _constructor(name)
+    if name in _FUNCTIONS:
+        function = globals()[name] = _constructor(_FUNCTIONS[name])
         return function
-    close = difflib.get_close_matches(name, [*_FAMILY, *ALIASES], 3, 0.6)
+    close = difflib.get_close_matches(name, _FUNCTIONS, 3, 0.6)
     hint = f"; nearest models: {', '.join(close)}" if close and not name.startswith("__") else ""
     raise AttributeError(f"module 'minicnn.models' has no attribute {name!r}{hint}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_FAMILY, *ALIASES])
+    return sorted([*globals(), *_FUNCTIONS])

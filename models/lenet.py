@@ -6,16 +6,19 @@ convolution, a linear output, ReLU and max pooling. ``lenet_caffe`` is the net o
 
 import math
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from minicnn import nn
+from minicnn.models.network import Network
 from minicnn.models.spec import spec
 from minicnn.nn import init
 from minicnn.random import Generator
 
 
-class LeNet5(nn.Module):
+class LeNet5(Network):
     """32x32 -> 6@28 -> pool -> 16@10 -> pool -> 400 -> 120 -> 84 -> classes."""
+
+    stage_paths: ClassVar = {"stage1": "pool1", "stage2": "pool2"}
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 1, generator: Generator | None = None) -> None:
         super().__init__()
@@ -36,8 +39,10 @@ class LeNet5(nn.Module):
         return self.fc3(self.relu(self.fc2(x)))
 
 
-class LeNetCaffe(nn.Module):
+class LeNetCaffe(Network):
     """28x28 -> 20@24 -> pool -> 50@8 -> pool -> 800 -> 500 -> classes; the only nonlinearity is after ``ip1``."""
+
+    stage_paths: ClassVar = {"stage1": "pool1", "stage2": "pool2"}
 
     def __init__(self, *, num_classes: int = 10, in_channels: int = 1, generator: Generator | None = None) -> None:
         super().__init__()
@@ -68,11 +73,9 @@ TABLE = (
         LeNet5,
         "lenet5",
         year=1998,
-        paper="LeCun et al. 1998, modern form",
+        paper="LeCun et al. 1998",
+        form="modern",
         input_shape=(1, 32, 32),
-        params=61_706,
-        macs=416_520,
-        source="derived from the layer table",
     ),
     _lenet(
         LeNetCaffe,
@@ -80,8 +83,6 @@ TABLE = (
         year=2014,
         paper="Caffe examples/mnist",
         input_shape=(1, 28, 28),
-        params=431_080,
-        macs=2_293_000,
-        source="the official Caffe prototxt",
+        form="Caffe",
     ),
 )

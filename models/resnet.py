@@ -9,11 +9,12 @@ it into the first 1x1 as the paper did. Weight names and shapes are torchvision'
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from minicnn import nn, ops
 from minicnn.errors import ArgumentError
-from minicnn.models.spec import spec
+from minicnn.models.network import Network
+from minicnn.models.spec import Recipe, spec
 from minicnn.nn import init
 from minicnn.random import Generator
 
@@ -152,8 +153,10 @@ def check_shortcut(kind: str, shortcut: str) -> None:
         raise ArgumentError(f"{kind}: shortcut={shortcut!r} is unknown, expected one of {SHORTCUTS}")
 
 
-class ResNet(nn.Module):
+class ResNet(Network):
     """7x7 convolution and 3x3 pool, four stages of 64, 128, 256, 512 channels, global mean, linear."""
+
+    stage_paths: ClassVar = {"stem": "relu"} | {f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}
 
     def __init__(
         self,
@@ -193,34 +196,52 @@ class ResNet(nn.Module):
         return self.fc(self.flatten(self.avgpool(x)))
 
 
-_TORCHVISION = "torchvision 0.28.0, counted"
-_DERIVED = "derived from the paper's table"
-_CAFFE = "derived; equals the authors' Caffe prototxt"
+# Section 3.4; the lectures print a weight decay of 1e-5.
+RECIPE = Recipe(
+    optimizer="sgd",
+    lr=0.1,
+    batch=256,
+    momentum=0.9,
+    weight_decay=1e-4,
+    schedule="plateau",
+    augmentation=("shorter side 256-480", "random crop 224", "flip", "mean subtraction", "PCA colour"),
+    source="section 3.4",
+    notes="divided by 10 when the error plateaus, 60e4 iterations in all; no dropout",
+)
+
+
 _resnet = partial(
-    spec, ResNet, family="ResNet", year=2015, paper="arXiv:1512.03385", input_shape=(3, 224, 224), num_classes=1000
+    spec,
+    ResNet,
+    family="ResNet",
+    year=2015,
+    paper="arXiv:1512.03385",
+    input_shape=(3, 224, 224),
+    num_classes=1000,
+    recipe=RECIPE,
 )
 _18 = partial(_resnet, block="basic", depths=(2, 2, 2, 2))
 _34 = partial(_resnet, block="basic", depths=(3, 4, 6, 3))
-_50 = partial(_resnet, block="bottleneck", depths=(3, 4, 6, 3), params=25_557_032)
-_101 = partial(_resnet, block="bottleneck", depths=(3, 4, 23, 3), params=44_549_160)
-_152 = partial(_resnet, block="bottleneck", depths=(3, 8, 36, 3), params=60_192_808)
-_200 = partial(_resnet, block="bottleneck", depths=(3, 24, 36, 3), params=64_673_832)
+_50 = partial(_resnet, block="bottleneck", depths=(3, 4, 6, 3))
+_101 = partial(_resnet, block="bottleneck", depths=(3, 4, 23, 3))
+_152 = partial(_resnet, block="bottleneck", depths=(3, 8, 36, 3))
+_200 = partial(_resnet, block="bottleneck", depths=(3, 24, 36, 3))
 
 TABLE = (
-    _18("plain18", shortcut="none", params=11_515_688, macs=1_794_805_760, source=_DERIVED),
-    _18("resnet18_a", shortcut="A", params=11_515_688, macs=1_794_805_760, source=_DERIVED),
-    _18("resnet18", shortcut="B", params=11_689_512, macs=1_814_073_344, source=_TORCHVISION),
-    _18("resnet18_c", shortcut="C", params=12_043_816, macs=1_878_298_624, source=_DERIVED),
-    _34("plain34", shortcut="none", params=21_623_848, macs=3_644_493_824, source=_DERIVED),
-    _34("resnet34_a", shortcut="A", params=21_623_848, macs=3_644_493_824, source=_DERIVED),
-    _34("resnet34", shortcut="B", params=21_797_672, macs=3_663_761_408, source=_TORCHVISION),
-    _34("resnet34_c", shortcut="C", params=22_716_840, macs=3_830_747_136, source=_DERIVED),
+    _18("plain18", shortcut="none"),
+    _18("resnet18_a", shortcut="A"),
+    _18("resnet18", shortcut="B", torchvision="resnet18", timm="resnet18"),
+    _18("resnet18_c", shortcut="C"),
+    _34("plain34", shortcut="none"),
+    _34("resnet34_a", shortcut="A"),
+    _34("resnet34", shortcut="B", torchvision="resnet34", timm="resnet34"),
+    _34("resnet34_c", shortcut="C"),
     # The authors' ResNet-50 prototxt alone has a bias in conv1: 25,557,096 parameters.
-    _50("resnet50_v1", stride_in_1x1=True, macs=3_857_973_248, source=_CAFFE),
-    _101("resnet101_v1", stride_in_1x1=True, macs=7_570_194_432, source=_CAFFE),
-    _152("resnet152_v1", stride_in_1x1=True, macs=11_282_415_616, source=_CAFFE),
-    _50("resnet50", macs=4_089_184_256, source=_TORCHVISION),
-    _101("resnet101", macs=7_801_405_440, source=_TORCHVISION),
-    _152("resnet152", macs=11_513_626_624, source=_TORCHVISION),
-    _200("resnet200", macs=15_007_481_856, source="timm 1.0.31, counted"),
+    _50("resnet50_v1", stride_in_1x1=True),
+    _101("resnet101_v1", stride_in_1x1=True),
+    _152("resnet152_v1", stride_in_1x1=True),
+    _50("resnet50", form="torchvision", torchvision="resnet50", timm="resnet50"),
+    _101("resnet101", form="torchvision", torchvision="resnet101", timm="resnet101"),
+    _152("resnet152", form="torchvision", torchvision="resnet152", timm="resnet152"),
+    _200("resnet200"),
 )

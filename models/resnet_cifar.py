@@ -6,18 +6,21 @@ The paper's nets have parameter-free shortcuts (option A), so a net and its plai
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from minicnn import nn
 from minicnn.errors import ArgumentError
+from minicnn.models.network import Network
 from minicnn.models.resnet import BasicBlock, check_shortcut, he_initialise, stage
 from minicnn.models.spec import spec
 from minicnn.ops.geometry import integer
 from minicnn.random import Generator
 
 
-class ResNetCifar(nn.Module):
+class ResNetCifar(Network):
     """3x3 convolution, three stages of ``(depth - 2) / 6`` basic blocks, global mean, linear."""
+
+    stage_paths: ClassVar = {"stem": "relu"} | {f"stage{i}": f"layer{i}" for i in (1, 2, 3)}
 
     def __init__(
         self,
@@ -58,21 +61,20 @@ _cifar = partial(
     paper="arXiv:1512.03385 sec 4.2",
     input_shape=(3, 32, 32),
     num_classes=10,
-    source="derived from the paper's table",
 )
 _plain = partial(_cifar, shortcut="none")
 _resnet = partial(_cifar, shortcut="A")
 
 TABLE = (
-    _plain("plain20_cifar10", depth=20, params=269_722, macs=40_551_040),
-    _plain("plain32_cifar10", depth=32, params=464_154, macs=68_862_592),
-    _plain("plain44_cifar10", depth=44, params=658_586, macs=97_174_144),
-    _plain("plain56_cifar10", depth=56, params=853_018, macs=125_485_696),
-    _plain("plain110_cifar10", depth=110, params=1_727_962, macs=252_887_680),
-    _resnet("resnet20_cifar10", depth=20, params=269_722, macs=40_551_040),
-    _resnet("resnet32_cifar10", depth=32, params=464_154, macs=68_862_592),
-    _resnet("resnet44_cifar10", depth=44, params=658_586, macs=97_174_144),
-    _resnet("resnet56_cifar10", depth=56, params=853_018, macs=125_485_696),
-    _resnet("resnet110_cifar10", depth=110, params=1_727_962, macs=252_887_680),
-    _resnet("resnet1202_cifar10", depth=1202, params=19_421_274, macs=2_829_238_912),
+    _plain("plain20_cifar10", depth=20),
+    _plain("plain32_cifar10", depth=32),
+    _plain("plain44_cifar10", depth=44),
+    _plain("plain56_cifar10", depth=56),
+    _plain("plain110_cifar10", depth=110),
+    _resnet("resnet20_cifar10", depth=20),
+    _resnet("resnet32_cifar10", depth=32),
+    _resnet("resnet44_cifar10", depth=44),
+    _resnet("resnet56_cifar10", depth=56),
+    _resnet("resnet110_cifar10", depth=110),
+    _resnet("resnet1202_cifar10", depth=1202),
 )

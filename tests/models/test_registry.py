@@ -17,23 +17,13 @@ FOLDER = Path(models.__file__).parent
 
 
 def test_the_index_names_every_family_file_and_every_model_in_it():
-    files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "spec"}
+    files = {path.stem for path in FOLDER.glob("*.py")} - {"__init__", "spec", "network", "index"}
     assert files == set(models.INDEX)
     for family, names in models.INDEX.items():
         assert tuple(row.info.name for row in import_module(f"minicnn.models.{family}").TABLE) == names
     everything = [name for names in models.INDEX.values() for name in names]
     assert len(set(everything)) == len(everything) and not set(models.ALIASES) & set(everything)
     assert set(models.ALIASES.values()) <= set(everything)
-
-
-@pytest.mark.parametrize("name", models.names())
-def test_published_counts(name):
-    info = models.info(name)
-    result = minicnn.summary(getattr(models, name), (1, *info.input_shape))
-    assert (result.params, result.macs) == (info.params, info.macs)
-    assert result.rows[-1].output_shape == (1, info.num_classes)
-    assert sum(row.params for row in result.rows) == info.params
-    assert info.name == name and info.source and info.paper and 1980 < info.year < 2030
 
 
 @pytest.mark.parametrize(
@@ -48,7 +38,7 @@ def test_published_counts(name):
     ],
 )
 def test_counts_everybody_quotes(name, params, macs):
-    assert (models.info(name).params, models.info(name).macs) == (params, macs)
+    assert models.counts(name) == (params, macs)
 
 
 def test_options_override_the_row():
@@ -63,7 +53,7 @@ def test_options_override_the_row():
 def test_an_alias_is_the_full_name():
     assert models.info("resnet20") == models.info("resnet20_cifar10")
     assert models.info("plain110").name == "plain110_cifar10"
-    assert models.resnet20.__name__ == "resnet20" and "269,722" in models.resnet20.__doc__
+    assert models.resnet20.__name__ == "resnet20" and "3x32x32 to 10 classes" in models.resnet20.__doc__
 
 
 def test_patterns():

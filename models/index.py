@@ -1,0 +1,19 @@
+"""Which family file holds which models, so that a family is imported when one of its models is asked for."""
+
+# family file -> the names in its TABLE, in the same order
+INDEX: dict[str, tuple[str, ...]] = {
+    "lenet": ("lenet5", "lenet_caffe"),
+    "resnet": (
+        *("plain18", "resnet18_a", "resnet18", "resnet18_c", "plain34", "resnet34_a", "resnet34", "resnet34_c"),
+        *("resnet50_v1", "resnet101_v1", "resnet152_v1", "resnet50", "resnet101", "resnet152", "resnet200"),
+    ),
+    "resnet_cifar": (
+        *("plain20_cifar10", "plain32_cifar10", "plain44_cifar10", "plain56_cifar10", "plain110_cifar10"),
+        *("resnet20_cifar10", "resnet32_cifar10", "resnet44_cifar10", "resnet56_cifar10", "resnet110_cifar10"),
+        "resnet1202_cifar10",
+    ),
+}
+# short name -> name
+ALIASES: dict[str, str] = {
+    name.removesuffix("_cifar10"): name for name in INDEX["resnet_cifar"] if name.endswith("_cifar10")
+}

@@ -1,0 +1,80 @@
+"""``Network``: what every model of the catalog can do besides ``forward``."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from minicnn.context import abstract, no_grad
+from minicnn.errors import ArgumentError
+from minicnn.kernels.shape_array import ShapeArray
+from minicnn.models.spec import ModelInfo
+from minicnn.nn import Module
+from minicnn.tensor import Tensor
+
+
+class Stage(NamedTuple):
+    """One resolution of a network."""
+
+    name: str
+    stride: int  # input pixels a step of its output
+    channels: int
+
+
+class Network(Module):
+    """A model of the catalog. Subclasses set ``stage_paths`` (and ``cam_path`` where the last stage is not the one).
+
+    ``info`` is the row it was built from, None for a hand-made one.
+    """
+
+    # stage name -> path of the submodule whose output is that stage, from the input to the output
+    stage_paths: ClassVar[Mapping[str, str]] = {}
+    cam_path: ClassVar[str] = ""
+    info: ModelInfo | None = None
+
+    def extra_repr(self) -> str:
+        if self.info is None:
+            return super().extra_repr()
+        facts = f"{self.info.name}, {self.info.form} form ({self.info.paper})"
+        return f"{facts}, {super().extra_repr()}" if super().extra_repr() else facts
+
+    def stage_outputs(self, x: Any) -> dict[str, Tensor]:
+        """Run the network and return what each stage puts out, from the first to the last, by its name."""
+        found: dict[str, Tensor] = {}
+        with ExitStack() as hooks:
+            for name, path in self.stage_paths.items():
+
+                def keep(module: Module, args: Any, output: Any, name: str = name) -> None:
+                    found[name] = output
+
+                hooks.enter_context(self.get_submodule(path).register_forward_hook(keep))
+            self(x)
+        return {name: found[name] for name in self.stage_paths}
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """Name, stride and channels of every stage, found by shapes alone at the published input size."""
+        shape = self._input_shape()
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            with abstract(), no_grad():
+                outputs = self.stage_outputs(Tensor(ShapeArray((1, *shape), np.float32)))
+        finally:
+            for module, mode in modes:
+                module.training = mode
+        return tuple(Stage(name, round(shape[1] / y.shape[2]), y.shape[1]) for name, y in outputs.items())
+
+    def _input_shape(self) -> tuple[int, ...]:
+        if self.info is None:
+            raise ArgumentError(
+                f"{type(self).__name__}.stages: built by hand; fix: models.create(name), or stage_outputs(x)"
+            )
+        weight = next(p for p in self.parameters() if p.ndim == 4)
+        return (weight.shape[1], *self.info.input_shape[1:])
+
+    @property
+    def cam_layer(self) -> Module:
+        """The layer whose output Grad-CAM weighs: the last one that still has places."""
+        return self.get_submodule(self.cam_path or list(self.stage_paths.values())[-1])

@@ -1,0 +1,44 @@
+"""The reference counts: ``tests/reference/catalog.tsv``, counted in reference code or papers."""
+
+import csv
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+FILE = Path(__file__).parents[1] / "reference" / "catalog.tsv"
+
+# Rows that are no model here, each with its reason.
+EXCLUDED: dict[str, str] = {
+    "zfnet_literal_slide": "the lecture's table read literally: it forgets a stride, and 386M parameters result",
+}
+
+
+class Reference(NamedTuple):
+    """One row; counts are None where the source gives none."""
+
+    name: str
+    family: str
+    input: str
+    num_classes: str
+    params: int | None
+    macs: int | None
+    torchvision: str
+    timm: str
+
+
+@cache
+def rows() -> dict[str, Reference]:
+    with FILE.open(encoding="utf-8", newline="") as file:
+        return {
+            row["name"]: Reference(
+                row["name"],
+                row["family"],
+                row["input_CxHxW"],
+                row["num_classes"],
+                int(row["params_exact"]) if row["params_exact"] else None,
+                int(row["macs_exact"]) if row["macs_exact"] else None,
+                row["torchvision_name"],
+                row["timm_name"],
+            )
+            for row in csv.DictReader(file, delimiter="\t")
+        }

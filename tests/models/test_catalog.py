@@ -1,0 +1,49 @@
+"""Every model has the parameters and multiply-adds of the reference, stages, and a row that says where it is from."""
+
+import pytest
+
+import minicnn
+from minicnn import models
+from minicnn.errors import ArgumentError
+from minicnn.models.network import Network
+from tests.models.catalog import EXCLUDED, rows
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_counts_equal_the_reference(name):
+    reference, info = rows()[name], models.info(name)
+    counted = models.counts(name)
+    assert reference.params is None or counted.params == reference.params
+    assert reference.macs is None or counted.macs == reference.macs
+    assert "x".join(map(str, info.input_shape)) == reference.input.split(" ")[0]
+    assert info.num_classes == int(reference.num_classes)
+    assert info.torchvision in ("", reference.torchvision) and info.timm in ("", reference.timm)
+    assert info.name == name and info.paper and 1980 < info.year < 2030
+
+
+@pytest.mark.parametrize("name", models.names())
+def test_stages(name):
+    """Every model says its stages; strides and channels are those of shapes, the last one is the Grad-CAM layer."""
+    with minicnn.abstract():
+        net = models.create(name)
+    assert isinstance(net, Network) and net.info == models.info(name)
+    assert name in repr(net).splitlines()[1] and net.info.form in repr(net).splitlines()[1]
+    stages = net.stages
+    strides = [stage.stride for stage in stages]
+    assert stages and strides == sorted(strides) and all(stage.channels > 0 for stage in stages)
+    assert net.cam_layer in list(net.modules())
+
+
+def test_excluded_rows_exist_and_are_not_registered():
+    assert set(EXCLUDED) <= set(rows()) and len(EXCLUDED) <= 12
+    assert not set(EXCLUDED) & set(models.names())
+
+
+def test_a_library_name_leads_to_the_same_network():
+    assert {models.info(n).torchvision for n in models.names("resnet*")} >= {"resnet18", "resnet50"}
+    with minicnn.abstract():
+        assert models.create("torchvision/resnet50").info.name == "resnet50"
+    with pytest.raises(ArgumentError, match="nearest: resnet50"):
+        models.create("torchvision/resnet51")
+    with pytest.raises(ArgumentError, match="unknown library 'keras'"):
+        models.create("keras/resnet50")
