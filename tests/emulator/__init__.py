@@ -1,4 +1,4 @@
-"""A GPU made of g++ and NumPy: the CUDA sources of ``kernels/`` run on any machine, through the code that launches them.
+"""A GPU made of g++ and NumPy: the CUDA sources of ``kernels/`` run on any machine, launched as on a GPU.
 
 * ``include/``: CUDA's threads, barriers, warps and types in C++ (start at ``cuda_emu.h``).
 * ``raw_module.py``: compiles a source with g++, checks every launch, runs it on host memory.

@@ -136,14 +136,16 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     def copy(self, order: str = "C") -> "ndarray":
         return owned(self.host.copy(order))
 
-    def astype(self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True) -> "ndarray":
+    def astype(
+        self, dtype: Any, order: str = "K", casting: Any = None, subok: Any = None, copy: bool = True
+    ) -> "ndarray":
         return self if not copy and np.dtype(dtype) == self.dtype else owned(self.host.astype(dtype))
 
 
-METHODS = (
-    "all any argmax argmin argsort clip cumprod cumsum diagonal dot flatten max mean min nonzero prod put ravel repeat "
-    "reshape round searchsorted sort squeeze std sum swapaxes take trace transpose var view"
-).split()
+METHODS = """
+    all any argmax argmin argsort clip cumprod cumsum diagonal dot flatten max mean min nonzero prod put ravel repeat
+    reshape round searchsorted sort squeeze std sum swapaxes take trace transpose var view
+"""
 
 
 def _method(name: str) -> Callable[..., Any]:
@@ -154,20 +156,21 @@ def _method(name: str) -> Callable[..., Any]:
     return method
 
 
-for _name in METHODS:
+for _name in METHODS.split():
     setattr(ndarray, _name, _method(_name))
 
 # The functions of cupy with NumPy's meaning; a test compares the names with CuPy's own.
-FUNCTIONS = frozenset(
-    """abs absolute add all amax amin any arange argmax argmin argsort around array array_equal asarray
+_SAME = """
+    abs absolute add all amax amin any arange argmax argmin argsort around array array_equal asarray
     ascontiguousarray atleast_1d bincount broadcast_to ceil clip concatenate copy cos cumprod cumsum divide einsum empty
     empty_like equal exp expand_dims expm1 eye flip floor full full_like greater greater_equal isfinite isinf isnan less
     less_equal linspace log log1p logaddexp logical_and logical_not logical_or matmul max maximum mean meshgrid min
     minimum moveaxis multiply negative nonzero not_equal ones ones_like pad power prod put_along_axis reciprocal repeat
     reshape roll rollaxis round sign sin sort split sqrt square squeeze stack std subtract sum swapaxes take
     take_along_axis tan tanh tensordot tile transpose tril triu true_divide unravel_index var where zeros
-    zeros_like""".split()
-)
+    zeros_like
+"""
+FUNCTIONS = frozenset(_SAME.split())
 SYNCHRONISING = frozenset(("array_equal", "bincount", "nonzero"))  # CuPy asks the GPU for a size or a value
 
 
@@ -307,7 +310,11 @@ def _module() -> types.ModuleType:
         getDeviceCount=lambda: 1,
         runtimeGetVersion=lambda: 13000,
         driverGetVersion=lambda: 13000,
-        getDeviceProperties=lambda index: {"name": b"emulated GPU", "totalGlobalMem": 80 << 30, "multiProcessorCount": 4},
+        getDeviceProperties=lambda index: {
+            "name": b"emulated GPU",
+            "totalGlobalMem": 80 << 30,
+            "multiProcessorCount": 4,
+        },
     )
     cuda.memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
     cupy.cuda = cuda

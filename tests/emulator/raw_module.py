@@ -22,7 +22,9 @@ import numpy as np
 from minicnn.kernels.jit import cache_folder
 
 INCLUDE = Path(__file__).parent / "include"
-GUARD = 256  # bytes kept on both sides of every array
+# With address sanitizing (LD_PRELOAD libasan.so) a read outside an array ends the process, with the line of the source.
+SANITIZED = bool(os.environ.get("MINICNN_EMULATOR_ASAN"))
+GUARD = 1024 if SANITIZED else 256  # bytes kept on both sides of every array; NumPy reuses blocks below 1 KiB, unseen
 GUARD_BYTE = 0xA5
 
 _one_launch = threading.Lock()  # the emulator's state is static
@@ -41,7 +43,7 @@ class Options:
     write_sets: bool = False
 
 
-_options: ContextVar[Options] = ContextVar("emulator_options", default=Options())
+_options: ContextVar[Options] = ContextVar("emulator_options", default=Options())  # noqa: B039 (frozen)
 launched: set[tuple[str, str]] = set()  # (kernel, its name expression): what the tests have run
 
 
@@ -60,6 +62,10 @@ def guarded(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
     size = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
     buffer = np.full(GUARD + size + GUARD, GUARD_BYTE, np.uint8)
     buffer[GUARD : GUARD + size] = 0xFF  # NaN in every float format
+    if SANITIZED:
+        start, forbid = buffer.ctypes.data, ctypes.CDLL(None).__asan_poison_memory_region
+        for address in (start, start + GUARD + size):
+            forbid(ctypes.c_void_p(address), ctypes.c_size_t(GUARD))
     array: np.ndarray = buffer[GUARD : GUARD + size].view(dtype).reshape(shape)
     return array
 
@@ -99,20 +105,16 @@ class RawModule:
         return str(function().decode()).split()
 
     def _compiled(self) -> Path:
-        code = re.sub(
-            r"extern\s+__shared__\s+(?:__align__\(\d+\)\s+)?([\w ]+?)\s+(\w+)\s*\[\s*\]\s*;",
-            r"\1* \2 = (\1*)__emu_dynamic_shared();",
-            self._code,
-        )
+        code = _shared_memory(self._code)
         for position, name in enumerate(self._names):
             code += (
                 f'\nextern "C" const char* emu_signature_{position}() {{ return emu::signature({name}); }}'
-                f'\nextern "C" const char* emu_run_{position}(const unsigned* grid, const unsigned* block, size_t shared,'
-                f" void** arguments, int order, long first, long last) {{"
+                f'\nextern "C" const char* emu_run_{position}(const unsigned* grid, const unsigned* block,'
+                f" size_t shared, void** arguments, int order, long first, long last) {{"
                 f" return emu::launch({name}, grid, block, shared, arguments, order, first, last); }}"
             )
         flags = ["-std=c++17", "-O1", "-march=native", "-fPIC", "-shared", "-x", "c++", "-Wno-unknown-pragmas"]
-        if os.environ.get("MINICNN_EMULATOR_ASAN"):
+        if SANITIZED:
             flags += ["-g", "-fsanitize=address"]
         flags += [f"-I{INCLUDE}", "-include", "cuda_emu.h", *(o for o in self._options if o.startswith("-D"))]
         headers = "".join(path.read_text(encoding="utf-8") for path in sorted(INCLUDE.glob("*.h")))
@@ -192,7 +194,9 @@ class Kernel:
                     raise EmulatorError(f"{where} is an array of {found}, the parameter is {code}")
                 arrays[position] = host
             elif not isinstance(argument, np.generic):
-                raise EmulatorError(f"{where} is a {type(argument).__name__}: only arrays and NumPy scalars have one type")
+                raise EmulatorError(
+                    f"{where} is a {type(argument).__name__}: only arrays and NumPy scalars have one type"
+                )
             elif _code(argument.dtype) != code:
                 raise EmulatorError(f"{where} is {_code(argument.dtype)}, the parameter is {code}")
         return arrays
@@ -219,6 +223,19 @@ class Kernel:
         for i, a in written.items():
             a[...] = start[i]
         run(0, blocks)
+
+
+def _shared_memory(code: str) -> str:
+    """Declarations of shared memory as the emulator's; the first thread of a block to meet one poisons it."""
+    align, kind = r"(?:__align__\(\d+\)\s+)?", r"([\w:<>, ]+?)"
+    code = re.sub(
+        rf"extern\s+__shared__\s+{align}{kind}\s+(\w+)\s*\[\s*\]\s*;", r"\1* \2 = (\1*)__emu_dynamic_shared();", code
+    )
+    static = rf"(__shared__\s+{align}{kind}\s+(\w+)\s*(?:\[[^\];]+\]\s*)*;)"
+    code, read = re.subn(static, r"\1 __emu_fresh_shared(\3)", code)
+    if len(re.findall(r"__shared__", re.sub(r"//[^\n]*", "", code))) != read:
+        raise EmulatorError("the emulator reads shared memory declared one array a statement: __shared__ T name[SIZE];")
+    return code
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:

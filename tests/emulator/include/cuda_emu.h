@@ -2,7 +2,8 @@
 //
 // Blocks run one after another, so `__shared__` is one static copy. Inside a block every CUDA thread is a fiber
 // (fibers.h) that runs until it waits at a barrier or a warp collective (warp.h); which thread goes first is an argument
-// of the launch, so a missing barrier shows as a wrong answer in one of several orders and a divergent one as a deadlock.
+// of the launch, so a missing barrier shows as a wrong answer in one of several orders. Divergent barriers are errors, and
+// shared memory starts with garbage in every block.
 //
 // Not modelled: races between blocks (raw_module.py looks for addresses that two blocks write), memory fences, bank
 // conflicts, timing, -use_fast_math.
@@ -11,9 +12,12 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <map>
+#include <memory>
+#include <string>
 #include <type_traits>
 #include <utility>
 #include <vector>

@@ -1,5 +1,6 @@
 // One fiber a CUDA thread: a thread that never waits costs a function call, a waiting one a stack switch (about 40 ns).
 #pragma once
+#include <malloc.h>
 #include <sys/mman.h>
 
 namespace emu {
@@ -25,7 +26,12 @@ static int started, threads, alive, at_barrier;
 static unsigned barrier_generation;
 static void (*body)(void*);
 static void* body_argument;
-static std::vector<char> dynamic_shared;
+static void* dynamic_shared;
+static unsigned block_serial;  // of all blocks that have run: shared memory is poisoned once a block
+constexpr char POISON = (char)0xCB;
+static const char* barrier_file;  // where the threads that wait at the barrier are
+static int barrier_line;
+static std::string trouble;
 
 void thread_finished(int thread);  // warp.h
 void start_warps(int threads);     // warp.h
@@ -95,6 +101,7 @@ static const char* run_block() {
   std::vector<Fiber*> waiting;
   started = at_barrier = 0;
   alive = threads;
+  block_serial++;
   start_warps(threads);
   for (size_t used = 0; started < threads;) {  // a fresh fiber takes threads until one of them waits
     Fiber& fiber = fibers[used++];
@@ -111,10 +118,11 @@ static const char* run_block() {
         resume(*fiber);
         moved = true;
       }
+    if (!trouble.empty()) return trouble.c_str();
     if (!moved) return "deadlock: not every thread reaches the same __syncthreads() or warp collective";
     waiting.erase(std::remove_if(waiting.begin(), waiting.end(), [](Fiber* f) { return !f->alive; }), waiting.end());
   }
-  return nullptr;
+  return trouble.empty() ? nullptr : trouble.c_str();
 }
 
 static void order_threads(int how) {  // 0 ascending, 1 descending, else shuffled with that seed
@@ -157,23 +165,44 @@ static const char* launch(void (*kernel)(A...), const unsigned* grid, const unsi
   if (shared_bytes > 232448) return "more dynamic shared memory than any GPU has";
   if (const char* trouble = make_fibers()) return trouble;
   order_threads(thread_order);
+  trouble.clear();
+  // Of exactly this size, so that an address sanitizer sees where it ends.
+  std::unique_ptr<void, decltype(&free)> shared_memory(memalign(128, shared_bytes), &free);
+  dynamic_shared = shared_memory.get();
   for (long b = first; b < last; b++) {
     blockIdx = {(unsigned)(b % grid[0]), (unsigned)(b / grid[0] % grid[1]), (unsigned)(b / ((long)grid[0] * grid[1]))};
-    dynamic_shared.assign(shared_bytes + 128, (char)0xCB);  // poison
+    memset(dynamic_shared, POISON, shared_bytes);
     if (const char* trouble = run_block()) return trouble;
   }
   return nullptr;
 }
-}  // namespace emu
-
-// `extern __shared__ T name[]` becomes `T* name = __emu_dynamic_shared()`
-static inline void* __emu_dynamic_shared() { return (void*)(((uintptr_t)emu::dynamic_shared.data() + 127) & ~(uintptr_t)127); }
-
-static inline void __syncthreads() {
-  if (++emu::at_barrier == emu::alive) {
-    emu::at_barrier = 0;
-    emu::barrier_generation++;
+// All threads that have not returned must call the same __syncthreads(): CUDA leaves anything else undefined.
+static void barrier(const char* file, int line) {
+  if (!at_barrier) {
+    barrier_file = file;
+    barrier_line = line;
+  } else if (line != barrier_line || strcmp(file, barrier_file)) {
+    trouble = std::string("divergent __syncthreads(): threads wait at ") + barrier_file + ":" + std::to_string(barrier_line) +
+              " and at " + file + ":" + std::to_string(line);
+  }
+  if (++at_barrier == alive) {
+    at_barrier = 0;
+    barrier_generation++;
   } else {
-    emu::wait(&emu::barrier_generation);
+    wait(&barrier_generation);
   }
 }
+}  // namespace emu
+
+#define __syncthreads() emu::barrier(__FILE__, __LINE__)
+
+// `extern __shared__ T name[];` becomes `T* name = (T*)__emu_dynamic_shared();`
+static inline void* __emu_dynamic_shared() { return emu::dynamic_shared; }
+
+// `__shared__ T name[N];` is followed by this: the first thread of a block to get there finds nothing of the last block.
+#define __emu_fresh_shared(name)                  \
+  static unsigned name##_block;                   \
+  if (name##_block != emu::block_serial) {        \
+    name##_block = emu::block_serial;             \
+    memset((void*)&name, emu::POISON, sizeof name); \
+  }

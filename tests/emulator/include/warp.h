@@ -23,6 +23,7 @@ void start_warps(int threads) {
 
 static void conclude(Meeting& meeting) {
   memcpy(meeting.snapshot, meeting.published, sizeof meeting.published);
+  memset((void*)meeting.published, POISON, sizeof meeting.published);  // a lane that does not come has no value
   meeting.arrived = 0;
   meeting.generation++;
 }
@@ -43,7 +44,9 @@ static inline unsigned lane() { return current->thread & 31; }
 template <class T> static uint64_t (*exchange(unsigned mask, const T& value))[2] {
   static_assert(sizeof(T) <= 16, "a shuffled type has at most 16 bytes");
   Warp& warp = warps[current->thread >> 5];
-  Meeting& meeting = warp.meetings[mask];
+  auto [found, fresh] = warp.meetings.try_emplace(mask);
+  Meeting& meeting = found->second;
+  if (fresh) memset((void*)meeting.published, POISON, sizeof meeting.published);
   memcpy(meeting.published[lane()], &value, sizeof(T));
   meeting.arrived |= 1u << lane();
   if (meeting.arrived == (mask & warp.alive)) conclude(meeting);
@@ -73,9 +76,10 @@ template <class T> static T __shfl_up_sync(unsigned mask, T v, unsigned delta, i
   unsigned l = emu::lane();
   return (l & (width - 1)) >= delta ? emu::from<T>(s, l - delta) : v;
 }
-template <class T> static T __shfl_xor_sync(unsigned mask, T v, int flip, int = 32) {
+template <class T> static T __shfl_xor_sync(unsigned mask, T v, int flip, int width = 32) {
   auto* s = emu::exchange(mask, v);
-  return emu::from<T>(s, emu::lane() ^ flip);
+  unsigned l = emu::lane(), source = l ^ flip;
+  return source / width > l / width ? v : emu::from<T>(s, source);
 }
 static inline unsigned __ballot_sync(unsigned mask, int predicate) {
   auto* s = emu::exchange(mask, (int)!!predicate);
