@@ -158,7 +158,7 @@ def _with_headers(path: Path) -> str:
     return read(path)
 
 
-_device_copies: dict[tuple[int, int], tuple[np.ndarray, Array]] = {}
+_device_copies: dict[tuple[int, ...], tuple[np.ndarray, Array]] = {}
 
 
 def device_copy(host: np.ndarray) -> Array:

@@ -24,7 +24,7 @@ ORDER = (
         "minicnn.devices",
         "minicnn.random",
     ),
-    ("minicnn.data",),
+    ("minicnn.data", "minicnn.weights"),
     ("minicnn.ops",),
     ("minicnn.nn", "minicnn.optim", "minicnn.gradcheck"),
     ("minicnn.fuse",),
