@@ -18,6 +18,7 @@ from minicnn.errors import ArgumentError
 from minicnn.kernels.counting import listening
 from minicnn.kernels.shape_array import ShapeArray
 from minicnn.models.index import ALIASES, INDEX
+from minicnn.models.pretrained import load_into
 from minicnn.models.spec import ModelInfo, ModelSpec
 from minicnn.nn import Module
 from minicnn.random import Generator
@@ -86,9 +87,11 @@ def create(
     num_classes: int | None = None,
     in_channels: int | None = None,
     generator: Generator | None = None,
+    weights: Any = None,
     **options: Any,
 ) -> Module:
-    """Build a registered model with new weights drawn from ``generator`` (default: the default generator).
+    """Build a registered model with new weights drawn from ``generator`` (default: the default generator), or with
+    those of the file ``weights`` (safetensors or PyTorch's ``.pth``, with torchvision's names where it has the model).
 
     ``num_classes``, ``in_channels`` (default: as published) and the family's own ``options`` override the row.
     **Raises** ArgumentError for an unknown name or option, naming the nearest.
@@ -107,6 +110,8 @@ def create(
     net = row.build(**{**row.options, **options, **shape, "generator": generator})
     if hasattr(net, "info"):
         net.info = row.info
+    if weights is not None:
+        load_into(net, weights)
     return net
 
 
@@ -132,9 +137,10 @@ def _constructor(name: str) -> Callable[..., Module]:
         num_classes: int = facts.num_classes,
         in_channels: int = facts.input_shape[0],
         generator: Generator | None = None,
+        weights: Any = None,
         **options: Any,
     ) -> Module:
-        return create(name, num_classes, in_channels, generator, **options)
+        return create(name, num_classes, in_channels, generator, weights, **options)
 
     build.__name__ = build.__qualname__ = name
     shape = "x".join(map(str, facts.input_shape))

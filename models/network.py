@@ -33,6 +33,10 @@ class Network(Module):
     cam_path: ClassVar[str] = ""
     info: ModelInfo | None = None
 
+    def adapt_state(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The state dict ``values`` under today's names; families whose files have older ones translate them here."""
+        return values
+
     def extra_repr(self) -> str:
         if self.info is None:
             return super().extra_repr()
