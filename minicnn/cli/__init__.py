@@ -14,6 +14,7 @@ import minicnn
 from minicnn.errors import ArgumentError, DataError, DeviceError, MinicnnError
 
 COMMANDS = {
+    "diff": "The layers in which two models differ.",
     "env": "What works here: versions, threads, GPU, caches, and how to get what is missing.",
     "models": "List the registered models.",
     "predict": "Classify images with a trained run.",

@@ -58,6 +58,15 @@ def test_summary(minicnn):
         assert done.code == 2 and message in done.err and done.out == ""
 
 
+def test_diff(minicnn):
+    told = json.loads(minicnn("diff", "resnet50_v1", "resnet50", "--json").out)
+    assert told[0]["first"] == told[0]["second"] == "layer2.0.conv1" and len(told) == 6
+    assert "stride=2" in told[0]["first_layer"] and "stride=1" in told[0]["second_layer"]
+    assert "PadShortcut(" in minicnn("diff", "resnet18_a", "resnet18").out
+    assert "the same layers" in minicnn("diff", "resnet18", "torchvision/resnet18").out
+    assert minicnn("diff", "resnet18", "resnet17").code == 2
+
+
 def test_env(minicnn):
     told = json.loads(minicnn("env", "--json").out)
     assert told["minicnn"] == __version__ and told["threads"] >= 1 and all(told["libraries"].values())
