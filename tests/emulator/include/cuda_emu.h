@@ -16,6 +16,7 @@
 #include <cstring>
 #include <limits>
 #include <map>
+#include <math.h>  // exp(float) is a float there, as in CUDA; <cmath> alone would compute it in double
 #include <memory>
 #include <string>
 #include <type_traits>
