@@ -1,4 +1,4 @@
-// Sums over the threads of a block, in an order that depends on the size of the block alone: no atomics, same bits.
+// Sums and maxima over the threads of a block, in an order that depends on the size of the block alone: no atomics, same bits.
 #pragma once
 #include "loops.cuh"
 
@@ -19,6 +19,31 @@ template <class S> __device__ S block_sum(S v) {
   if (warp == 0) {
     S total = warp_sum(lane < warps ? part[lane] : S(0));
     if (lane == 0) part[32] = total;
+  }
+  __syncthreads();
+  return part[32];
+}
+
+// The larger of a and b; NaN where one of them is.
+template <class S> __device__ __forceinline__ S larger(S a, S b) { return b > a || b != b ? b : a; }
+
+template <class S> __device__ __forceinline__ S warp_max(S v) {
+#pragma unroll
+  for (int step = 16; step > 0; step >>= 1) v = larger(v, __shfl_down_sync(0xffffffffu, v, step));
+  return v;  // in lane 0
+}
+
+// The largest v over all threads of the block, in every thread, NaN where one is. All threads must call it.
+template <class S> __device__ S block_max(S v) {
+  __shared__ S part[33];
+  int lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = (blockDim.x + 31) >> 5;
+  v = warp_max(v);
+  __syncthreads();  // the maximum before this one has been read by all
+  if (lane == 0) part[warp] = v;
+  __syncthreads();
+  if (warp == 0) {
+    S largest = warp_max(part[lane < warps ? lane : 0]);
+    if (lane == 0) part[32] = largest;
   }
   __syncthreads();
   return part[32];
