@@ -104,15 +104,12 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         self.host[self._index(index)] = unwrapped(value)
 
     def _index(self, index: Any) -> Any:
+        """An index as CuPy takes it: lists and NumPy arrays are copied to the device, a mask makes the host wait."""
         parts = index if isinstance(index, tuple) else (index,)
-        if any(isinstance(part, ndarray) and part.dtype == bool for part in parts):
+        if any(isinstance(part, (ndarray, np.ndarray)) and part.dtype == bool for part in parts):
             synchronisations["boolean index"] += 1
-        if any(isinstance(part, ndarray) and part.dtype.kind in "iu" for part in parts):
-            wrapped = []  # CuPy wraps indices that are out of range, and does not look
-            for part in parts:
-                wrapped.append(unwrapped(part))
-            return tuple(wrapped) if isinstance(index, tuple) else wrapped[0]
-        return unwrapped(index)
+        plain = tuple(part.host if isinstance(part, ndarray) else part for part in parts)
+        return plain if isinstance(index, tuple) else plain[0]
 
     def __iadd__(self, other: Any) -> "ndarray":
         np.add(self.host, unwrapped(other), out=self.host, casting="same_kind")
