@@ -5,13 +5,14 @@ goes nowhere: the gate allocates its output and returns. Dispatch is by the type
 """
 
 import importlib
+import sys
 from functools import cache
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from minicnn.errors import DeviceError
+from minicnn.errors import DeviceError, DTypeError, OutOfMemoryError
 from minicnn.kernels.shape_array import ShapeArray
 
 # NumPy, CuPy or ShapeArray: CuPy's type cannot be named without importing CuPy.
@@ -38,14 +39,31 @@ def is_array(x: object) -> bool:
     return isinstance(x, (np.ndarray, ShapeArray)) or is_cupy(x)
 
 
+_cupy: ModuleType | None = None
+
+
 def cupy() -> ModuleType:
     """CuPy itself; the only place that imports it."""
+    global _cupy
+    if _cupy is None or sys.modules.get("cupy") is not _cupy:
+        _cupy = _imported_cupy()
+    return _cupy
+
+
+def _imported_cupy() -> ModuleType:
+    from minicnn.kernels.memory import explain_shortage
+
     try:
-        return importlib.import_module("cupy")
-    except ImportError as error:
+        xp = importlib.import_module("cupy")
+    except ModuleNotFoundError as error:
         raise DeviceError(
             "the GPU needs CuPy, which is not installed; fix: pip install 'minicnn[cuda13]' (or 'minicnn[cuda12]')"
         ) from error
+    except ImportError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise DeviceError(f"CuPy is installed but cannot be imported: {reason}; see `minicnn env`") from error
+    explain_shortage(xp)
+    return xp
 
 
 def array_module(x: Array) -> Any:
@@ -65,20 +83,44 @@ def is_float(dtype: np.dtype[Any]) -> bool:
     return dtype.kind == "f" or dtype.name == "bfloat16"
 
 
+def is_number(dtype: np.dtype[Any]) -> bool:
+    """Whether ``dtype`` is a type of floats, integers or bools."""
+    return dtype.kind in "fiub" or dtype.name == "bfloat16"
+
+
+def is_storage(dtype: np.dtype[Any]) -> bool:
+    """Whether ``dtype`` is float16 or bfloat16."""
+    return dtype.itemsize == 2 and dtype.name in STORAGE_DTYPES
+
+
+def bfloat16() -> np.dtype[Any]:
+    """The dtype that ml_dtypes adds to NumPy; the only place that imports it."""
+    try:
+        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+    except ModuleNotFoundError as error:
+        raise DTypeError("dtype bfloat16 needs the package ml_dtypes; fix: pip install ml_dtypes") from error
+
+
 def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """What kernels compute in: float32 for float16 and bfloat16, else ``dtype`` itself."""
     return np.dtype(np.float32) if dtype.name in STORAGE_DTYPES else dtype
 
 
 def allocate(x: Array, shape: tuple[int, ...], dtype: Any = None, fill: float | None = None) -> Array:
-    """A new array of the kind and device of ``x`` (and its dtype unless given), uninitialised unless ``fill`` is."""
+    """A new array of the kind and device of ``x`` (and its dtype unless given), uninitialised unless ``fill`` is.
+
+    **Raises** OutOfMemoryError that names the shape when the GPU has no room for it.
+    """
     dtype = x.dtype if dtype is None else np.dtype(dtype)
     if is_abstract(x):
         return ShapeArray(shape, dtype)
     xp = array_module(x)
-    if fill is None:
-        return xp.empty(shape, dtype)
-    return xp.zeros(shape, dtype) if fill == 0 else xp.full(shape, fill, dtype)
+    try:
+        if fill is None:
+            return xp.empty(shape, dtype)
+        return xp.zeros(shape, dtype) if fill == 0 else xp.full(shape, fill, dtype)
+    except OutOfMemoryError as error:
+        raise error.of_array(shape, dtype) from None
 
 
 def contiguous(x: Array) -> Array:

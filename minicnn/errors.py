@@ -12,7 +12,8 @@ class MinicnnError(Exception):
 
     def __init__(self, message: str) -> None:
         self.layer = layer_path()
-        super().__init__(f"{self.layer}: {message}" if self.layer else message)
+        # not super(): one class is also CuPy's, whose own __init__ takes other arguments
+        Exception.__init__(self, f"{self.layer}: {message}" if self.layer else message)
 
 
 class ShapeError(MinicnnError, ValueError):
@@ -25,6 +26,26 @@ class DTypeError(MinicnnError, TypeError):
 
 class DeviceError(MinicnnError, RuntimeError):
     """Arrays on different devices, or a device that this machine does not have."""
+
+
+class OutOfMemoryError(MinicnnError, MemoryError):
+    """An array for which the GPU has no room: what was asked for, what is in use, what to make smaller."""
+
+    def __init__(self, asked: str, where: str, layer: str = "") -> None:
+        self.asked, self.where = asked, where
+        message = (
+            f"{asked} do not fit on {where}; fix: a smaller batch or smaller images, no_grad() where no gradient is "
+            "needed, or minicnn.checkpoint(block, x), which keeps less for the backward pass"
+        )
+        super().__init__(f"{layer}: {message}" if layer else message)
+
+    def of_array(self, shape: tuple[int, ...], dtype: object) -> "OutOfMemoryError":
+        """The same error with what the bytes were for."""
+        return type(self)(f"{self.asked} for an array of shape {tuple(shape)} and {dtype}", self.where)
+
+    def in_backward(self, layer: str, operation: str) -> "OutOfMemoryError":
+        """The same error with the operation, and the path of its layer, whose gradient was computed."""
+        return type(self)(f"{self.asked} for the gradient of {operation}", self.where, layer)
 
 
 class GradientError(MinicnnError, RuntimeError):

@@ -8,24 +8,24 @@ silently, reductions give 0-d arrays and not numbers, and every step that would 
 import contextlib
 import sys
 import types
-from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
+from tests.emulator import pretend_cuda
+from tests.emulator.pretend_cuda import Device, synchronisations
 from tests.emulator.raw_module import RawModule, guarded
-
-synchronisations: Counter[str] = Counter()  # what made the host wait, since the last clear()
 
 
 class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     """An array in the memory of a GPU that is not there."""
 
-    __slots__ = ("__weakref__", "base", "host")
+    __slots__ = ("__weakref__", "base", "host", "memory")
 
     def __init__(self, host: np.ndarray, base: "ndarray | None" = None) -> None:
         self.host, self.base = host, base
+        self.memory = None if base is not None else pretend_cuda.get_allocator()(host.nbytes)
 
     # ---- what it is
 
@@ -229,62 +229,6 @@ def _matmul(operands: tuple[np.ndarray, ...], out: ndarray | None) -> ndarray:
     return out
 
 
-class Device:
-    """The one device there is."""
-
-    def __init__(self, device: int | None = None) -> None:
-        self.id = device or 0
-        self.compute_capability = "90"
-        self.mem_info = (64 << 30, 80 << 30)
-
-    def __enter__(self) -> "Device":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing to go back to."""
-
-    def use(self) -> None:
-        """Already in use."""
-
-    def synchronize(self) -> None:
-        synchronisations["synchronize"] += 1
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Device) and other.id == self.id
-
-    def __hash__(self) -> int:
-        return hash(self.id)
-
-
-class OutOfMemoryError(MemoryError):
-    """What CuPy raises when an allocation does not fit."""
-
-
-class Stream:
-    """A queue of work; here everything is done at once."""
-
-    null: "Stream"
-
-    def synchronize(self) -> None:
-        synchronisations["synchronize"] += 1
-
-
-Stream.null = Stream()
-
-
-class MemoryPool:
-    """The figures of a memory pool that holds nothing."""
-
-    def used_bytes(self) -> int:
-        return 0
-
-    def total_bytes(self) -> int:
-        return 0
-
-    def free_all_blocks(self) -> None:
-        """Nothing is kept."""
-
-
 def _module() -> types.ModuleType:
     cupy: Any = types.ModuleType("cupy")
     ndarray.__module__ = "cupy"
@@ -299,24 +243,8 @@ def _module() -> types.ModuleType:
     cupy.empty_like = lambda x, dtype=None: cupy.empty(x.shape, dtype or x.dtype)
     cupy.add.at = lambda target, index, values: np.add.at(target.host, unwrapped(index), unwrapped(values))
     cupy.__version__ = "14.0 (pretended)"
-    cuda: Any = types.ModuleType("cupy.cuda")
-    cuda.is_available = lambda: True
-    cuda.Device, cuda.Stream = Device, Stream
-    cuda.get_current_stream = lambda: Stream.null
-    cuda.runtime = types.SimpleNamespace(
-        getDeviceCount=lambda: 1,
-        runtimeGetVersion=lambda: 13000,
-        driverGetVersion=lambda: 13000,
-        getDeviceProperties=lambda index: {
-            "name": b"emulated GPU",
-            "totalGlobalMem": 80 << 30,
-            "multiProcessorCount": 4,
-        },
-    )
-    cuda.memory = types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError)
-    cupy.cuda = cuda
-    pool = MemoryPool()
-    cupy.get_default_memory_pool = lambda: pool
+    cupy.cuda = pretend_cuda.cuda_module()
+    cupy.get_default_memory_pool = lambda: pretend_cuda.pool
     return cupy  # type: ignore[no-any-return]
 
 

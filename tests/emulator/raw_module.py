@@ -124,7 +124,7 @@ class RawModule:
             library.parent.mkdir(parents=True, exist_ok=True)
             unfinished = library.with_name(f"{key}.{os.getpid()}.so")
             command = [os.environ.get("CXX", "g++"), *flags, "-", "-o", str(unfinished)]
-            done = subprocess.run(command, input=code, text=True, capture_output=True, check=False)
+            done = subprocess.run(command, input=code, encoding="utf-8", capture_output=True, check=False)
             if done.returncode:
                 raise EmulatorError(done.stderr[:8000])
             unfinished.replace(library)
