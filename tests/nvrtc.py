@@ -35,6 +35,14 @@ def _library() -> ctypes.CDLL:
     return ctypes.CDLL(str(next((wheels / "lib").glob("libnvrtc.so.*"))))
 
 
+@cache
+def version() -> tuple[int, int]:
+    """Major and minor."""
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _check(_library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
+    return major.value, minor.value
+
+
 def compile_cubin(
     code: str, options: tuple[str, ...], name_expressions: tuple[str, ...], architecture: str
 ) -> tuple[int, str]:
