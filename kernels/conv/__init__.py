@@ -106,16 +106,14 @@ def unfold_forward(x: Array, window: Window2d) -> Array:
     n, c = x.shape[:2]
     col = allocate(x, (n, c * window.taps, window.oh * window.ow))
     if not is_abstract(x):
-        for image in range(n):
-            twin(__name__, x).im2col(x, col[image], tuple(window), 0, image * window.oh * window.ow)
+        twin(__name__, x).unfold(x, col, tuple(window))
     return col
 
 
 def fold_forward(col: Array, window: Window2d) -> Array:
     """The images ``(N, C, H, W)``: each pixel is the sum of the entries of ``col`` that unfold would fill with it."""
-    n, rows, positions = col.shape
+    n, rows, _ = col.shape
     x = allocate(col, (n, rows // window.taps, window.h, window.w), fill=0)
     if not is_abstract(col):
-        for image in range(n):
-            twin(__name__, col).col2im(col[image], x, tuple(window), 0, image * positions)
+        twin(__name__, col).fold(col, x, tuple(window))
     return x

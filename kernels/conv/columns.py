@@ -6,13 +6,16 @@ With columns ``col`` (C/g*kh*kw, P), one column an output position, a group of K
 
 A chunk is a part of one image, whose product lands in NCHW directly, or several whole images, whose product
 (K/g, P) is spread over them while the bias is added. Columns are never saved: backward builds them again.
+
+On the GPU products of two matrices are cuBLAS at its best. A *batch* of products is less in CuPy: a transposed operand
+is copied, half is multiplied in float32 and bfloat16 without tensor cores. There the pointwise plan has columns too.
 """
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from minicnn.kernels.arrays import Array, array_module, twin
-from minicnn.kernels.conv.workspace import positions_a_chunk, scratch
+from minicnn.kernels.arrays import STORAGE_DTYPES, Array, array_module, compute_dtype, is_cupy, twin
+from minicnn.kernels.conv.workspace import allowed_bytes, positions_a_chunk, scratch
 from minicnn.kernels.window import Window2d
 
 
@@ -27,8 +30,7 @@ class _Chunk(NamedTuple):
     spread: bool  # over several whole images
 
 
-def _chunks(n: int, groups: int, rows: int, itemsize: int, pixels: int) -> Iterator[_Chunk]:
-    step = positions_a_chunk(rows, itemsize, pixels, n)
+def _chunks(n: int, groups: int, step: int, pixels: int) -> Iterator[_Chunk]:
     for group in range(groups):
         if step > pixels:
             for first in range(0, n * pixels, step):
@@ -49,7 +51,9 @@ class _Layout(NamedTuple):
     pixels: int
 
     def chunks(self, x: Array, groups: int) -> Iterator[_Chunk]:
-        return _chunks(x.shape[0], groups, max(self.k, self.rows), x.dtype.itemsize, self.pixels)
+        n, rows = x.shape[0], max(self.k, self.rows)
+        step = positions_a_chunk(allowed_bytes(x), rows, x.dtype.itemsize, self.pixels, n)
+        return _chunks(n, groups, step, self.pixels)
 
 
 def _layout(x: Array, k: int, channels: int, window: Window2d, groups: int) -> _Layout:
@@ -104,18 +108,23 @@ def grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> Non
     """Plan im2col: adds to ``gw (K, C/g, kh, kw)``, which comes zeroed."""
     xp, (k, channels) = array_module(x), gw.shape[:2]
     a = _layout(x, k, channels, window, groups)
-    filters = gw.reshape(groups, a.k, a.rows)
+    wide = compute_dtype(gw.dtype)  # a sum over many chunks would lose digits in half
+    filters = gw.reshape(groups, a.k, a.rows).astype(wide, copy=False)
     images = gy.reshape(len(gy), k, a.pixels)
-    part = xp.empty_like(filters[0])
+    part = xp.empty((a.k, a.rows), gw.dtype)
     for chunk in a.chunks(x, groups):
         col = scratch(x, "columns", (a.rows, chunk.length))
         a.kernels.im2col(x, col, tuple(window), chunk.group * channels, chunk.first)
         xp.matmul(_upstream(a, gy, images, chunk), col.T, out=part)
-        filters[chunk.group] += part
+        filters[chunk.group] += part.astype(wide, copy=False)
+    if wide != gw.dtype:
+        gw[...] = filters.reshape(gw.shape)
 
 
 def pointwise_forward(x: Array, weight: Array, bias: Array | None, window: Window2d, groups: int, y: Array) -> None:
     """Plan pointwise: ``y[n, g] = W[g] @ x[n, g]``, (K/g, C/g) @ (C/g, H*W)."""
+    if is_cupy(x) and x.dtype.name in STORAGE_DTYPES:
+        return forward(x, weight, bias, window, groups, y)
     n, _, h, w = x.shape
     k, channels = weight.shape[:2]
     images, out = x.reshape(n, groups, channels, h * w), y.reshape(n, groups, k // groups, h * w)
@@ -126,6 +135,8 @@ def pointwise_forward(x: Array, weight: Array, bias: Array | None, window: Windo
 
 def pointwise_grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -> None:
     """Plan pointwise: ``gx[n, g] = W[g]^T @ gy[n, g]``."""
+    if is_cupy(gy) and gy.dtype.name in STORAGE_DTYPES:
+        return grad_x(gy, weight, window, groups, gx)
     n, k, h, w = gy.shape
     channels = weight.shape[1]
     filters = weight.reshape(groups, k // groups, channels).swapaxes(1, 2)
@@ -135,6 +146,8 @@ def pointwise_grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx
 
 def pointwise_grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> None:
     """Plan pointwise: adds ``gy[n, g] @ x[n, g]^T`` over the images to ``gw``, which comes zeroed."""
+    if is_cupy(x):
+        return grad_w(gy, x, window, groups, gw)
     n, k, h, w = gy.shape
     channels = gw.shape[1]
     xp, filters = array_module(x), gw.reshape(groups, k // groups, channels)

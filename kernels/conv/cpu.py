@@ -134,6 +134,18 @@ def col2im(col, gx, window, c0, first):
                 position, j, i = position + count, 0, i + 1
 
 
+def unfold(x, col, window):
+    """im2col of every image: col (N, C*kh*kw, OH*OW)."""
+    for n in range(col.shape[0]):
+        im2col(x, col[n], window, 0, n * col.shape[2])
+
+
+def fold(col, x, window):
+    """col2im of every image: col (N, C*kh*kw, OH*OW)."""
+    for n in range(col.shape[0]):
+        col2im(col[n], x, window, 0, n * col.shape[2])
+
+
 @kernel()
 def scatter(columns, y, bias, k0, first):
     """y[n, k0 + k, s] = columns[k, b] + bias[k0 + k] for position first + b = n*S + s; y is (N, K, S)."""

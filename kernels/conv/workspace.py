@@ -1,35 +1,46 @@
-"""Scratch memory of the convolutions: bounded, and kept between calls.
+"""Scratch memory of the convolutions, bounded.
 
-A fresh large array is mapped anew and page-faults on every first touch, so each thread keeps one buffer a purpose.
+On the CPU a fresh large array is mapped anew and page-faults on every first touch, so each thread keeps one buffer a
+purpose. On the GPU CuPy's pool hands out memory at once; it reuses memory in the order of the stream that freed it,
+which makes scratch safe with any number of streams and threads.
 """
 
 import threading
 
-from minicnn.kernels.arrays import Array, allocate, device_of
+from minicnn.kernels.arrays import Array, allocate, is_cupy
 
 # Bytes of one chunk of columns: 2 to 8 MiB were within 10 % of each other; below, large filters are read too often.
 WORKSPACE_BYTES = 4 << 20
+# On a GPU, which wants few launches and large products. Two chunks are alive where one follows another.
+GPU_WORKSPACE_BYTES = 256 << 20
 
 _kept = threading.local()
 
 
+def allowed_bytes(like: Array) -> int:
+    """The bytes of one chunk where ``like`` is."""
+    return GPU_WORKSPACE_BYTES if is_cupy(like) else WORKSPACE_BYTES
+
+
 def scratch(like: Array, purpose: str, shape: tuple[int, int]) -> Array:
     """An uninitialised matrix of the dtype and device of ``like``, valid until the next call for ``purpose``."""
-    buffers: dict[tuple[str, str, str], Array] = _kept.__dict__.setdefault("buffers", {})
-    key = (purpose, device_of(like), like.dtype.char)
+    if is_cupy(like):
+        return allocate(like, shape)
+    buffers: dict[tuple[str, str], Array] = _kept.__dict__.setdefault("buffers", {})
+    key = (purpose, like.dtype.char)
     size = shape[0] * shape[1]
     if key not in buffers or buffers[key].size < size:
         buffers[key] = allocate(like, (size,))
     return buffers[key][:size].reshape(shape)
 
 
-def positions_a_chunk(rows: int, itemsize: int, pixels: int, images: int) -> int:
-    """How many output positions one chunk of ``rows`` rows holds.
+def positions_a_chunk(allowed: int, rows: int, itemsize: int, pixels: int, images: int) -> int:
+    """How many output positions one chunk of ``rows`` rows and ``allowed`` bytes holds.
 
     Either whole images (at most ``images``) or an even part of one image of ``pixels`` positions: a chunk never holds
     one image and a bit.
     """
-    fitting = max(1, WORKSPACE_BYTES // max(1, rows * itemsize))
+    fitting = max(1, allowed // max(1, rows * itemsize))
     if fitting >= pixels:
         return pixels * min(fitting // pixels, images)
     pieces = -(-pixels // fitting)

@@ -257,9 +257,8 @@ def test_scratch_is_bounded_and_reused(allowed, monkeypatch):
     ("fitting", "pixels", "images", "expected"),
     [(1, 100, 8, 1), (30, 100, 8, 25), (99, 100, 8, 50), (100, 100, 8, 100), (250, 100, 8, 200), (9999, 100, 8, 800)],
 )
-def test_a_chunk_is_whole_images_or_an_even_part_of_one(monkeypatch, fitting, pixels, images, expected):
-    monkeypatch.setattr(workspace, "WORKSPACE_BYTES", fitting * 4 * 7)
-    assert workspace.positions_a_chunk(rows=7, itemsize=4, pixels=pixels, images=images) == expected
+def test_a_chunk_is_whole_images_or_an_even_part_of_one(fitting, pixels, images, expected):
+    assert workspace.positions_a_chunk(fitting * 4 * 7, rows=7, itemsize=4, pixels=pixels, images=images) == expected
 
 
 def test_two_threads_and_any_number_of_numba_threads_give_the_same_bits():
