@@ -29,6 +29,7 @@ CUDA_TYPES = {"float32": "float", "float64": "double", "float16": "half", "bfloa
 THREADS = 256  # a block
 MAX_BLOCKS = 1 << 20  # a grid; kernels stride over what is left
 NARROW = 1 << 30  # elements an array may have for int indices: a grid's stride beyond it must not overflow
+BUSY = 1 << 18  # threads that keep a GPU busy; beyond them one thread may as well do more
 
 HEADERS = Path(__file__).parent
 _KERNEL = re.compile(r"template <class T>\s+__global__ void (?:__launch_bounds__\([^)]*\)\s+)?(\w+)\(")
@@ -156,6 +157,12 @@ def _with_headers(path: Path) -> str:
         return f'#line 1 "{name}"\n' + "\n".join(lines) + "\n"
 
     return read(path)
+
+
+def row_groups(rows: int, size: int) -> int:
+    """Into how many groups to deal ``rows`` rows of ``size`` items, for kernels whose threads take one item of every
+    row of their group: up to 16 rows, so that what depends on the item alone is worked out once for them all."""
+    return -(-rows // min(16, max(1, rows * size // BUSY)))
 
 
 _device_copies: dict[tuple[int, ...], tuple[np.ndarray, Array]] = {}
