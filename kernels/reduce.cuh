@@ -1,4 +1,4 @@
-// Sums and maxima over the threads of a block, in an order that depends on the size of the block alone: no atomics, same bits.
+// Sums and maxima over the threads of a block, in an order that depends on its size alone: no atomics, same bits.
 #pragma once
 #include "loops.cuh"
 
@@ -24,12 +24,12 @@ template <class S> __device__ S block_sum(S v) {
   return part[32];
 }
 
-// The larger of a and b; NaN where one of them is.
-template <class S> __device__ __forceinline__ S larger(S a, S b) { return b > a || b != b ? b : a; }
-
 template <class S> __device__ __forceinline__ S warp_max(S v) {
 #pragma unroll
-  for (int step = 16; step > 0; step >>= 1) v = larger(v, __shfl_down_sync(0xffffffffu, v, step));
+  for (int step = 16; step > 0; step >>= 1) {
+    S other = __shfl_down_sync(0xffffffffu, v, step);
+    if (other > v || other != other) v = other;
+  }
   return v;  // in lane 0
 }
 
