@@ -2,6 +2,11 @@
 
 # family file -> the names in its TABLE, in the same order
 INDEX: dict[str, tuple[str, ...]] = {
+    "densenet": (
+        *("densenet40_k12_cifar10", "densenet100_k12_cifar10", "densenet100_k24_cifar10"),
+        *("densenet_bc100_k12_cifar10", "densenet_bc250_k24_cifar10", "densenet_bc190_k40_cifar10"),
+        *("densenet121", "densenet161", "densenet169", "densenet201", "densenet264", "densenet264_k48"),
+    ),
     "lenet": ("lenet5", "lenet_caffe"),
     "resnet": (
         *("plain18", "resnet18_a", "resnet18", "resnet18_c", "plain34", "resnet34_a", "resnet34", "resnet34_c"),
@@ -12,6 +17,7 @@ INDEX: dict[str, tuple[str, ...]] = {
         *("resnet20_cifar10", "resnet32_cifar10", "resnet44_cifar10", "resnet56_cifar10", "resnet110_cifar10"),
         "resnet1202_cifar10",
     ),
+    "squeezenet": ("squeezenet1_0", "squeezenet1_1", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"),
 }
 # short name -> name
 ALIASES: dict[str, str] = {

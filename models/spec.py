@@ -26,7 +26,7 @@ class Recipe(NamedTuple):
     epochs: float | None = None
     momentum: float = 0.0
     weight_decay: float = 0.0
-    schedule: str = "steps"  # "steps", "plateau", "exponential", "cosine", "linear", "constant"
+    schedule: str = "steps"  # "steps", "plateau", "exponential", "polynomial", "cosine", "constant"
     milestones: tuple[float, ...] = ()
     gamma: float = 0.1
     augmentation: tuple[str, ...] = ()
