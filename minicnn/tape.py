@@ -159,7 +159,10 @@ def _pull_back(node: Node, grads: list[Array | None], retain_graph: bool) -> lis
             )
     needs = tuple(edge is not None for edge in edges)
     upstream = tuple(None if grad is None else _contiguous(grad) for grad in grads)
-    returned = vjp(upstream[0] if node.outputs == 1 else upstream, needs)
+    try:
+        returned = vjp(upstream[0] if node.outputs == 1 else upstream, needs)
+    except MemoryError as error:
+        raise TapeError(node, f"its backward pass ran out of memory: {error}") from error
     if not isinstance(returned, (tuple, list)):
         raise TapeError(node, f"its vjp returned a {type(returned).__name__}, expected a tuple: one gradient an input")
     results = tuple(_as_array(grad) for grad in returned)

@@ -13,8 +13,20 @@ import numpy as np
 
 from minicnn import tape
 from minicnn.context import is_abstract_mode, layer_path
-from minicnn.errors import ArgumentError, DeviceError, DTypeError, GradientError, ShapeError
-from minicnn.kernels.arrays import Array, array_module, cupy, device_of, is_abstract, is_array, is_cupy
+from minicnn.devices import gpu, gpu_index
+from minicnn.errors import ArgumentError, DeviceError, DTypeError, GradientError, OutOfMemoryError, ShapeError
+from minicnn.kernels.arrays import (
+    Array,
+    array_module,
+    bfloat16,
+    cupy,
+    device_of,
+    is_abstract,
+    is_array,
+    is_cupy,
+    is_float,
+    is_number,
+)
 from minicnn.kernels.shape_array import ShapeArray
 from minicnn.operators import Operators
 
@@ -35,7 +47,7 @@ def as_array(
         array = data if wanted is None else data.astype(wanted, copy=False)
     else:
         array = from_values(data, wanted, op, name)
-    if array.dtype.kind not in "fiub":
+    if not is_number(array.dtype):
         kind = f"is a {type(data).__name__}" if array.dtype.kind == "O" else f"has dtype {array.dtype}"
         raise DTypeError(f"{op}: {name} {kind}, expected float, integer or bool numbers")
     if is_abstract_mode() and not is_abstract(array):
@@ -59,6 +71,8 @@ def from_values(data: Any, dtype: Any, op: str, name: str) -> np.ndarray:
 def parse_dtype(op: str, dtype: Any) -> np.dtype[Any]:
     """``dtype`` as NumPy's. **Raises** DTypeError unless it is float, integer or bool."""
     wanted: np.dtype[Any] | None
+    if isinstance(dtype, str) and dtype == "bfloat16":
+        return bfloat16()
     try:
         # To NumPy None is float64, and tuples and dicts are records.
         wanted = np.dtype(dtype) if isinstance(dtype, (str, type, np.dtype)) else None
@@ -66,27 +80,31 @@ def parse_dtype(op: str, dtype: Any) -> np.dtype[Any]:
         wanted = None
     if wanted is None:
         raise DTypeError(f"{op}: dtype={dtype!r} is unknown, expected for example 'float32' or 'int64'")
-    if wanted.kind not in "fiub":
+    if not is_number(wanted):
         raise DTypeError(f"{op}: dtype {wanted} is not supported, expected float, integer or bool")
     return wanted
 
 
 def move(array: Array, device: str) -> Array:
-    """``array`` on ``device``: ``"cpu"``, ``"gpu"`` = ``"cuda"`` (the current one) or ``"cuda:<index>"``."""
-    kind, _, index = device.partition(":") if isinstance(device, str) else ("", "", "")
-    if kind not in ("cpu", "gpu", "cuda") or (index and not index.isdigit()) or (kind == "cpu" and index):
-        raise DeviceError(f"device {device!r} is unknown; expected 'cpu', 'gpu', 'cuda' or 'cuda:<index>'")
+    """``array`` on ``device``: ``"cpu"``, ``"gpu"`` = ``"cuda"`` (the current one) or ``"cuda:<index>"``.
+
+    The host waits only for copies to the CPU.
+    """
+    index = gpu_index(device)
     if is_abstract(array):
         return array
-    if kind == "cpu":
+    if index is None:
         return cupy().asnumpy(array) if is_cupy(array) else array
-    xp = cupy()
-    if not xp.cuda.is_available():
-        raise DeviceError(f"device {device!r}: CuPy finds no usable GPU; fix: use 'cpu', or see `minicnn env`")
-    if index and int(index) >= xp.cuda.runtime.getDeviceCount():
-        raise DeviceError(f"device {device!r}: this machine has {xp.cuda.runtime.getDeviceCount()} GPU(s)")
-    with xp.cuda.Device(int(index) if index else None):
-        return xp.asarray(array)
+    there = gpu(device, index)
+    with there:
+        if is_cupy(array):
+            return array if array.device.id == there.id else array.copy()
+        return cupy().asarray(np.asarray(array, order="C"))
+
+
+def beside(array: Array, x: Array) -> Array:
+    """``array`` on the device of ``x``."""
+    return array if is_abstract(x) else move(array, device_of(x))
 
 
 class Tensor(Operators):
@@ -107,7 +125,7 @@ class Tensor(Operators):
         self.version = [0]  # shared with views of the same array (detach); counts announced writes
         self._hooks: list[Callable[[Tensor], Any]] | None = None
         self.requires_grad = requires_grad
-        if requires_grad and self._data.dtype.kind != "f":
+        if requires_grad and not is_float(self._data.dtype):
             raise DTypeError(
                 f"Tensor: requires_grad needs a float dtype, got {self._data.dtype}; fix: .astype('float32')"
             )
@@ -132,7 +150,7 @@ class Tensor(Operators):
         array = as_array(value)
         if array.shape != self.shape:
             raise ShapeError(f"Tensor.data: cannot assign shape {array.shape} to a tensor of shape {self.shape}")
-        if self.requires_grad and array.dtype.kind != "f":
+        if self.requires_grad and not is_float(array.dtype):
             raise DTypeError(
                 f"Tensor.data: requires_grad needs a float dtype, got {array.dtype}; fix: .astype('float32')"
             )
@@ -262,10 +280,16 @@ class Tensor(Operators):
             raise GradientError(
                 f"backward: seed has shape {seed.shape} and dtype {seed.dtype}, expected {self.shape} and {self.dtype}"
             )
+        if device_of(seed) != self.device:
+            raise DeviceError(f"backward: seed is on {device_of(seed)}, but the tensor on {self.device}; fix: move it")
         try:
             tape.backward(self.edge, seed, retain_graph)
         except tape.TapeError as error:
             path = layer_path(error.node.layers)
+            if isinstance(error.__cause__, OutOfMemoryError):
+                raise error.__cause__.in_backward(path, error.node.name) from None
+            if isinstance(error.__cause__, MemoryError):  # NumPy's, whose message says all
+                raise error.__cause__ from None
             raise GradientError(f"{path}: {error}" if path else str(error)) from None
 
     def zero_grad(self) -> None:
@@ -280,7 +304,7 @@ class Tensor(Operators):
     def requires_grad_(self, requires_grad: bool = True) -> "Tensor":
         if self.node is not None and not requires_grad:
             raise GradientError("requires_grad_: this tensor was computed; fix: use .detach() to cut its history")
-        if requires_grad and self.dtype.kind != "f":
+        if requires_grad and not is_float(self.dtype):
             raise DTypeError(f"requires_grad_: needs a float dtype, got {self.dtype}")
         self.requires_grad = requires_grad
         return self
@@ -338,10 +362,12 @@ def _hooked(hook: Callable[[Tensor], Any], grad: Array) -> Array | None:
     if replaced is None:
         return None
     array = as_array(replaced)
-    if array.shape != grad.shape or array.dtype != grad.dtype:
+    found, wanted = ((a.shape, a.dtype, device_of(a)) for a in (array, grad))
+    if found != wanted:
         raise GradientError(
-            f"register_hook: the hook returned shape {array.shape} and dtype {array.dtype} for a gradient of shape "
-            f"{grad.shape} and dtype {grad.dtype}; fix: return an array like the one it was given, or None"
+            f"register_hook: the hook returned shape {found[0]} and dtype {found[1]} on {found[2]} for a gradient of "
+            f"shape {wanted[0]} and dtype {wanted[1]} on {wanted[2]}; fix: return an array like the one it was given, "
+            "or None"
         )
     return array
 

@@ -5,12 +5,13 @@ from typing import Any
 import numpy as np
 
 from minicnn.errors import ArgumentError, ShapeError
-from minicnn.kernels.arrays import Array, allocate
+from minicnn.kernels.arrays import Array, allocate, is_cupy, is_float
+from minicnn.kernels.indexing import add_at
 from minicnn.ops.arguments import number
 from minicnn.ops.geometry import integer
 from minicnn.ops.operands import Shape
 from minicnn.record import record
-from minicnn.tensor import Tensor, as_array
+from minicnn.tensor import Tensor, as_array, beside
 
 Sides = list[tuple[int, int]]  # (before, after) of every dimension, first to last
 Index = tuple[slice, ...]
@@ -35,7 +36,7 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: float | None = None) ->
         if value is not None:
             raise ArgumentError(f"pad: value={value!r} has no meaning with mode={mode!r}; fix: leave it out")
         return _padded_by_index(x, xa, sides, mode)
-    if value is not None and not number("pad", "value", value).is_integer() and xa.dtype.kind != "f":
+    if value is not None and not number("pad", "value", value).is_integer() and not is_float(xa.dtype):
         raise ArgumentError(f"pad: value={value!r} does not fit in x of dtype {xa.dtype}, expected a whole number")
     out = tuple(n + before + after for n, (before, after) in zip(xa.shape, sides, strict=True))
     inner, kept = _overlap(out, sides), _overlap(xa.shape, [(-before, -after) for before, after in sides])
@@ -72,7 +73,7 @@ def _overlap(shape: Shape, sides: Sides) -> Index:
 
 def _padded_by_index(x: Any, xa: Array, sides: Sides, mode: str) -> Tensor:
     """Each dimension in turn is read through a list of source positions; the way back adds in the same order."""
-    sources = [(d, _source(mode, d, xa.shape, *side)) for d, side in enumerate(sides) if side != (0, 0)]
+    sources = [(d, beside(_source(mode, d, xa.shape, *side), xa)) for d, side in enumerate(sides) if side != (0, 0)]
     sizes = xa.shape
     y = xa
     for d, source in sources:
@@ -105,10 +106,13 @@ def _source(mode: str, d: int, shape: Shape, before: int, after: int) -> np.ndar
     return position
 
 
-def _add_back(gy: Array, d: int, source: np.ndarray, size: int) -> Array:
+def _add_back(gy: Array, d: int, source: Array, size: int) -> Array:
     """The adjoint of reading through ``source``: slices are added one at a time, in order."""
     lead = (slice(None),) * d
     gx = allocate(gy, (*gy.shape[:d], size, *gy.shape[d + 1 :]), fill=0)
+    if is_cupy(gy):  # a launch a slice would be slow there
+        add_at(gx, (*lead, source), gy)
+        return gx
     for position, where in enumerate(source.tolist()):
         gx[(*lead, where)] += gy[(*lead, position)]
     return gx

@@ -61,11 +61,11 @@ Stream.null = Stream()
 class MemoryPointer:
     """A piece of the pool, given back when nobody holds it."""
 
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self, pool: "MemoryPool", size: int) -> None:
+        self.pool, self.size = pool, size
 
     def __del__(self) -> None:
-        pool.used -= self.size
+        self.pool.used -= self.size
 
 
 class MemoryPool:
@@ -79,7 +79,7 @@ class MemoryPool:
             raise OutOfMemoryError(size, self.held, self.limit)
         self.used += size
         self.held = max(self.held, self.used)
-        return MemoryPointer(size)
+        return MemoryPointer(self, size)
 
     def used_bytes(self) -> int:
         return self.used
