@@ -13,7 +13,7 @@ import numpy as np
 
 from minicnn.context import is_grad_enabled, running_layers
 from minicnn.errors import ArgumentError, DeviceError, DTypeError
-from minicnn.kernels.arrays import FLOAT_DTYPES, Array, contiguous, device_of, is_array
+from minicnn.kernels.arrays import FLOAT_DTYPES, Array, contiguous, device_of, is_array, is_float
 from minicnn.tape import Node, Vjp, closed_over
 from minicnn.tensor import Tensor, as_array
 
@@ -97,7 +97,7 @@ def _record(name: str, y: tuple[Array, ...], inputs: tuple[Any, ...], vjp: Vjp) 
         node.layers = running_layers()
         node.versions = _saved_versions(tensors, outputs, vjp)
         for index, output in enumerate(outputs):
-            if output.dtype.kind == "f":
+            if is_float(output.dtype):
                 output.node, output.output, output.requires_grad = node, index, True
     return outputs
 
