@@ -114,6 +114,7 @@ class RawModule:
                 f" return emu::launch({name}, grid, block, shared, arguments, order, first, last); }}"
             )
         flags = ["-std=c++17", "-O1", "-march=native", "-fPIC", "-shared", "-x", "c++", "-Wno-unknown-pragmas"]
+        flags += ["-fno-gnu-unique"]  # or libraries with equal kernel names would share their `__shared__` arrays
         if SANITIZED:
             flags += ["-g", "-fsanitize=address"]
         flags += [f"-I{INCLUDE}", "-include", "cuda_emu.h", *(o for o in self._options if o.startswith("-D"))]
