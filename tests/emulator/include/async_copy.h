@@ -1,7 +1,6 @@
 // cp.async: a copy is done when its thread waits for it, and until then its target holds NaN; so a missing wait, or a missing
 // barrier after it, shows as a wrong answer. A misaligned copy, at which a GPU stops, never arrives.
 #pragma once
-#include "cuda_emu.h"
 
 namespace emu {
 struct Copy {

@@ -58,6 +58,7 @@ static const int warpSize = 32;
 #include "fibers.h"
 #include "signature.h"
 #include "warp.h"
+#include "async_copy.h"
 
 // ---- the device functions the kernels use; those of <cmath> keep their names
 template <class T> static inline T __ldg(const T* p) { return *p; }
