@@ -15,7 +15,7 @@ import numpy as np
 
 from tests.emulator import pretend_cuda
 from tests.emulator.pretend_cuda import Device, synchronisations
-from tests.emulator.raw_module import RawModule, guarded
+from tests.emulator.raw_module import RawModule, exposed, guarded
 
 
 class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -37,6 +37,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
     itemsize = property(lambda self: self.host.itemsize)
     strides = property(lambda self: self.host.strides)
     flags = property(lambda self: self.host.flags)
+    data = property(lambda self: types.SimpleNamespace(ptr=exposed(self.host)))
     device = property(lambda self: Device(0))
     T = property(lambda self: self._result(self.host.T))
 

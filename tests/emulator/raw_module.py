@@ -11,6 +11,7 @@ import os
 import re
 import subprocess
 import threading
+import weakref
 from collections.abc import Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -82,6 +83,18 @@ def check_guards(array: np.ndarray, who: str) -> None:
         for side, part in (("before", buffer[:GUARD]), ("after", buffer[-GUARD:])):
             if (part != GUARD_BYTE).any():
                 raise EmulatorError(f"{who}: wrote {side} an array of shape {array.shape}")
+
+
+# The arrays whose addresses have been asked for: a kernel may find them in a table instead of among its arguments.
+_exposed: weakref.WeakValueDictionary[int, np.ndarray] = weakref.WeakValueDictionary()
+
+
+def exposed(array: np.ndarray) -> int:
+    """The address of ``array``; launches that are given a table with it check the array like an argument."""
+    address = array.ctypes.data
+    if array.nbytes:
+        _exposed[address] = array
+    return address
 
 
 class RawModule:
@@ -159,6 +172,8 @@ class Kernel:
             *(ctypes.addressof(h) if isinstance(h, ctypes.c_void_p) else h.ctypes.data for h in holders)
         )
         blocks = int(np.prod(full_grid))
+        tables = [a for i, a in arrays.items() if self.signature[i] == "pu8"]
+        pointed = {address: _exposed[address] for a in tables for address in a.ravel().tolist() if address in _exposed}
         options = _options.get()
         launched.add((self.name.partition("<")[0], self.name))
 
@@ -171,10 +186,10 @@ class Kernel:
         with _one_launch:
             if options.write_sets and blocks > 1:
                 written = {i: a for i, a in arrays.items() if self.signature[i].startswith("P") and a.size}
-                self._prove_one_writer(run, blocks, written)
+                self._prove_one_writer(run, blocks, written | pointed)
             else:
                 run(0, blocks)
-        for array in arrays.values():
+        for array in (*arrays.values(), *pointed.values()):
             check_guards(array, self.name)
 
     def _checked(self, arguments: tuple[Any, ...]) -> dict[int, np.ndarray]:
