@@ -124,15 +124,20 @@ def _typed(kernel: str, argument: Any, wide: bool) -> Any:
         return np.bool_(argument)
     if argument is None or isinstance(argument, np.generic):
         return argument
-    if not argument.flags.c_contiguous:
-        raise ValueError(f"{kernel}: an array of shape {argument.shape} is not contiguous; kernels ignore strides")
-    here = cupy().cuda.Device().id
-    if argument.device.id != here:
-        raise DeviceError(
-            f"{kernel}: an array is on cuda:{argument.device.id}, but the current device is cuda:{here}; "
-            f"fix: run inside `with cupy.cuda.Device({argument.device.id}):`"
-        )
+    check_array(kernel, argument)
     return argument
+
+
+def check_array(kernel: str, array: Array) -> None:
+    """**Raises** unless ``kernel`` can take the address of ``array``."""
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{kernel}: an array of shape {array.shape} is not contiguous; kernels ignore strides")
+    here = cupy().cuda.Device().id
+    if array.device.id != here:
+        raise DeviceError(
+            f"{kernel}: an array is on cuda:{array.device.id}, but the current device is cuda:{here}; "
+            f"fix: run inside `with cupy.cuda.Device({array.device.id}):`"
+        )
 
 
 @cache

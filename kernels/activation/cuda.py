@@ -11,7 +11,7 @@ SOURCE = CudaSource(__file__, SLICE=SLICE)
 
 def _at_once(x: Array) -> int:
     """How many threads it takes when each has 16 bytes of ``x`` (``AT_ONCE`` of ``map.cuh``)."""
-    return -(-x.nbytes // 16)
+    return int(-(-x.nbytes // 16))
 
 
 def relu_forward(x: Array, y: Array) -> None:

@@ -1,32 +1,39 @@
-"""Optimiser steps: each moves a weight in place, in one pass over it, its gradient and its slots.
+"""Optimiser steps: each moves weights in place, in one pass over them, their gradients and their slots.
 
-All arrays have the shape and dtype of the weight ``w``; slots (``v``, ``m``, ...) are updated in place too, and None
-where the option that needs them is off. ``g`` is the gradient, negated first when ``maximize``; ``weight_decay`` adds
-``weight_decay * w`` to it. Results do not depend on the number of threads: every element is its own.
+Arguments are lists with one array a weight, of its shape and dtype; slots (``v``, ``m``, ...) are updated in place too,
+and None where the option that needs them is off. ``g`` is the gradient, negated first when ``maximize``;
+``weight_decay`` adds ``weight_decay * w`` to it. The CPU takes one weight after the other, the GPU all in one launch.
+Results do not depend on the number of threads: every element is its own.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
-from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
+from minicnn.kernels.arrays import Array, allocate, is_cupy, twin
+
+Arrays = Sequence[Array]
 
 
-def _run(name: str, w: Array, arrays: tuple[Array | None, ...], *numbers: Any) -> None:
-    """Call the twin ``name`` on flat views; an absent slot is an empty array."""
-    if is_abstract(w):
+def _run(name: str, w: Arrays, columns: tuple[Arrays | None, ...], *numbers: Any) -> None:
+    """Call the twin ``name``: on the CPU once a weight on flat views, where an absent slot is an empty array."""
+    step = getattr(twin(__name__, w[0]), name)
+    if is_cupy(w[0]):
+        step(w, *columns, *numbers)
         return
-    flat = [allocate(w, (0,)) if a is None else a.reshape(-1) for a in arrays]
-    getattr(twin(__name__, w), name)(w.reshape(-1), *flat, *numbers)
+    for number, weight in enumerate(w):
+        flat = [allocate(weight, (0,)) if column is None else column[number].reshape(-1) for column in columns]
+        step(weight.reshape(-1), *flat, *numbers)
 
 
-def sgd_step(w: Array, g: Array, lr: float, weight_decay: float, maximize: bool) -> None:
+def sgd_step(w: Arrays, g: Arrays, lr: float, weight_decay: float, maximize: bool) -> None:
     """``w -= lr g``."""
     _run("sgd_step", w, (g,), lr, weight_decay, maximize)
 
 
 def momentum_step(
-    w: Array,
-    g: Array,
-    v: Array,
+    w: Arrays,
+    g: Arrays,
+    v: Arrays,
     lr: float,
     momentum: float,
     dampening: float,
@@ -42,9 +49,9 @@ def momentum_step(
 
 
 def caffe_momentum_step(
-    w: Array,
-    g: Array,
-    v: Array,
+    w: Arrays,
+    g: Arrays,
+    v: Arrays,
     lr: float,
     momentum: float,
     weight_decay: float,
@@ -60,11 +67,11 @@ def caffe_momentum_step(
 
 
 def adam_step(
-    w: Array,
-    g: Array,
-    m: Array,
-    v: Array,
-    largest: Array | None,
+    w: Arrays,
+    g: Arrays,
+    m: Arrays,
+    v: Arrays,
+    largest: Arrays | None,
     step: int,
     lr: float,
     beta1: float,
@@ -87,11 +94,11 @@ def adam_step(
 
 
 def rmsprop_step(
-    w: Array,
-    g: Array,
-    square: Array,
-    mean: Array | None,
-    v: Array | None,
+    w: Arrays,
+    g: Arrays,
+    square: Arrays,
+    mean: Arrays | None,
+    v: Arrays | None,
     lr: float,
     alpha: float,
     eps: float,
@@ -107,16 +114,18 @@ def rmsprop_step(
     _run("rmsprop_step", w, (g, square, mean, v), lr, alpha, eps, weight_decay, momentum, maximize)
 
 
-def adagrad_step(w: Array, g: Array, total: Array, lr: float, eps: float, weight_decay: float, maximize: bool) -> None:
+def adagrad_step(
+    w: Arrays, g: Arrays, total: Arrays, lr: float, eps: float, weight_decay: float, maximize: bool
+) -> None:
     """``total += g^2``, ``w -= lr g / (sqrt(total) + eps)``. **See** Duchi et al. 2011."""
     _run("adagrad_step", w, (g, total), lr, eps, weight_decay, maximize)
 
 
 def adadelta_step(
-    w: Array,
-    g: Array,
-    square: Array,
-    moved: Array,
+    w: Arrays,
+    g: Arrays,
+    square: Arrays,
+    moved: Arrays,
     lr: float,
     rho: float,
     eps: float,
@@ -128,3 +137,26 @@ def adadelta_step(
     Then ``moved = rho moved + (1-rho) d^2``. **See** Zeiler 2012, algorithm 1.
     """
     _run("adadelta_step", w, (g, square, moved), lr, rho, eps, weight_decay, maximize)
+
+
+def average_step(average: Arrays, w: Arrays, fresh: float) -> None:
+    """``average += fresh (w - average)``."""
+    twin(__name__, w[0]).average_step(average, w, fresh)
+
+
+def joint_norm(g: Arrays, norm_type: float) -> Any:
+    """The norm of all elements together, in float64: a number on the CPU, a 0-d array on the GPU (nothing waits).
+
+    **Math** ``(sum |g|^p)^(1/p)``, or the largest ``|g|`` where ``p`` is infinite.
+    """
+    return twin(__name__, g[0]).joint_norm(g, norm_type)
+
+
+def scale_to_norm(g: Arrays, norm: Any, max_norm: float) -> None:
+    """``g *= max_norm / (norm + 1e-6)`` where that is below 1, or NaN; ``norm`` is that of ``joint_norm``."""
+    twin(__name__, g[0]).scale_to_norm(g, norm, max_norm)
+
+
+def clip_values(g: Arrays, limit: float) -> None:
+    """``g = min(max(g, -limit), limit)``; NaN stays NaN."""
+    twin(__name__, g[0]).clip_values(g, limit)

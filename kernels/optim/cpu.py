@@ -1,4 +1,5 @@
-"""Numba twins of the optimiser steps: flat arrays of one dtype, ``i`` over elements.
+"""Numba twins of the optimiser steps: flat arrays of one dtype, ``i`` over elements. At the end, averages and clipping
+in plain NumPy, over lists of arrays of any strides.
 
 Hyper-parameters arrive as Python floats; they are rounded to the weight's dtype so that float32 weights are computed
 in float32, after differences such as ``1 - beta2`` were taken in float64.
@@ -6,6 +7,8 @@ in float32, after differences such as ``1 - beta2`` were taken in float64.
 No fastmath: were products fused into sums, bits would depend on where the threads share the work, and on whether the
 code was compiled just now or read from the cache.
 """
+
+import math
 
 import numpy as np
 from numba import prange
@@ -102,3 +105,28 @@ def adadelta_step(w, g, square, moved, lr, rho, eps, weight_decay, maximize):
         change = np.sqrt(moved[i] + tiny) / np.sqrt(square[i] + tiny) * gradient
         moved[i] = keep * moved[i] + fresh * change * change
         w[i] -= rate * change
+
+
+def average_step(average, w, fresh):
+    for mean, now in zip(average, w, strict=True):
+        mean += fresh * (now - mean)
+
+
+def joint_norm(g, norm_type):
+    present = [a for a in g if a.size]
+    if norm_type == math.inf:
+        return float(np.max([float(abs(a).max()) for a in present], initial=0.0))
+    powers = sum(float((abs(a).astype(np.float64) ** norm_type).sum()) for a in present)
+    return float(powers ** (1 / norm_type))
+
+
+def scale_to_norm(g, norm, max_norm):
+    scale = max_norm / (norm + 1e-6)
+    if not scale >= 1:
+        for a in g:
+            a *= scale
+
+
+def clip_values(g, limit):
+    for a in g:
+        np.clip(a, -limit, limit, out=a)

@@ -5,8 +5,7 @@ from typing import Any
 
 from minicnn.errors import ArgumentError
 from minicnn.kernels import optim as K
-from minicnn.kernels.arrays import Array
-from minicnn.optim.optimizer import Optimizer, Options, Slots, in_range
+from minicnn.optim.optimizer import Optimizer, Options, Rule, in_range
 
 
 class Adam(Optimizer):
@@ -54,23 +53,17 @@ class Adam(Optimizer):
         names = ("mean", "square", "largest_square") if group["amsgrad"] else ("mean", "square")
         return dict.fromkeys(names, 0.0)
 
-    def _update(self, w: Array, g: Array, slots: Slots, step: int, group: Options) -> None:
-        beta1, beta2 = group["betas"]
-        K.adam_step(
-            w,
-            g,
-            slots["mean"],
-            slots["square"],
-            slots["largest_square"] if group["amsgrad"] else None,
+    def _rule(self, step: int, group: Options) -> Rule:
+        numbers = (
             step,
             group["lr"],
-            beta1,
-            beta2,
+            *group["betas"],
             group["eps"],
             group["weight_decay"],
             self._decoupled,
             group["maximize"],
         )
+        return Rule(K.adam_step, ("mean", "square", "largest_square"), numbers)
 
 
 class AdamW(Adam):

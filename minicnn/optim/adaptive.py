@@ -4,8 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from minicnn.kernels import optim as K
-from minicnn.kernels.arrays import Array
-from minicnn.optim.optimizer import Optimizer, Options, Slots, in_range
+from minicnn.optim.optimizer import Optimizer, Options, Rule, in_range
 
 
 class RMSprop(Optimizer):
@@ -50,20 +49,9 @@ class RMSprop(Optimizer):
         wanted = {"square": True, "mean": group["centered"], "momentum": group["momentum"]}
         return {name: 0.0 for name, needed in wanted.items() if needed}
 
-    def _update(self, w: Array, g: Array, slots: Slots, step: int, group: Options) -> None:
-        K.rmsprop_step(
-            w,
-            g,
-            slots["square"],
-            slots["mean"] if group["centered"] else None,
-            slots["momentum"] if group["momentum"] else None,
-            group["lr"],
-            group["alpha"],
-            group["eps"],
-            group["weight_decay"],
-            group["momentum"],
-            group["maximize"],
-        )
+    def _rule(self, step: int, group: Options) -> Rule:
+        numbers = tuple(group[name] for name in ("lr", "alpha", "eps", "weight_decay", "momentum", "maximize"))
+        return Rule(K.rmsprop_step, ("square", "mean", "momentum"), numbers)
 
 
 class Adagrad(Optimizer):
@@ -103,9 +91,9 @@ class Adagrad(Optimizer):
     def _slot_fills(self, group: Options) -> dict[str, float]:
         return {"total": group["initial_accumulator_value"]}
 
-    def _update(self, w: Array, g: Array, slots: Slots, step: int, group: Options) -> None:
+    def _rule(self, step: int, group: Options) -> Rule:
         rate = group["lr"] / (1 + (step - 1) * group["lr_decay"])
-        K.adagrad_step(w, g, slots["total"], rate, group["eps"], group["weight_decay"], group["maximize"])
+        return Rule(K.adagrad_step, ("total",), (rate, group["eps"], group["weight_decay"], group["maximize"]))
 
 
 class Adadelta(Optimizer):
@@ -135,15 +123,6 @@ class Adadelta(Optimizer):
     def _slot_fills(self, group: Options) -> dict[str, float]:
         return {"square": 0.0, "moved": 0.0}
 
-    def _update(self, w: Array, g: Array, slots: Slots, step: int, group: Options) -> None:
-        K.adadelta_step(
-            w,
-            g,
-            slots["square"],
-            slots["moved"],
-            group["lr"],
-            group["rho"],
-            group["eps"],
-            group["weight_decay"],
-            group["maximize"],
-        )
+    def _rule(self, step: int, group: Options) -> Rule:
+        numbers = tuple(group[name] for name in ("lr", "rho", "eps", "weight_decay", "maximize"))
+        return Rule(K.adadelta_step, ("square", "moved"), numbers)

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from minicnn.errors import ArgumentError, CheckpointError
-from minicnn.kernels.arrays import Array, is_abstract
+from minicnn.kernels import optim as K
+from minicnn.kernels.arrays import Array, contiguous, is_abstract
 from minicnn.tensor import Tensor, move
 
 COUNT = "updates"  # the entry of the state that is not a weight
@@ -39,14 +40,18 @@ class WeightAverage:
         self.updates += 1
         t = self.updates
         fresh = 1 / t if self.decay is None else 1 - min(self.decay, (1 + t) / (10 + t))
+        together: dict[Any, list[tuple[Array, Array]]] = {}
         for name, tensor in self._tensors.items():
             average, now = self._averages[name], tensor.data
             if is_abstract(now):
                 continue
             if average.dtype.kind == "f":
-                average += fresh * (now - average)
+                together.setdefault((average.dtype, tensor.device), []).append((average, contiguous(now)))
             else:
                 average[...] = now
+        for pairs in together.values():
+            averages, weights = zip(*pairs, strict=True)
+            K.average_step(averages, weights, fresh)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

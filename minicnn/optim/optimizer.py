@@ -1,8 +1,8 @@
 """``Optimizer``: parameter groups with options, slots a parameter, and their state as numbers and arrays."""
 
 import numbers
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
 
 from minicnn.errors import ArgumentError, CheckpointError, DeviceError, DTypeError, GradientError, ShapeError
 from minicnn.kernels.arrays import Array, allocate, contiguous, device_of, is_abstract
@@ -12,6 +12,17 @@ Options = dict[str, Any]
 Slots = dict[str, Array]
 
 
+class Rule(NamedTuple):
+    """How a parameter is moved: a gate of ``minicnn.kernels.optim``, the slots it takes, the numbers that follow.
+
+    Parameters of a group with equal rules are moved together; a slot that ``_slot_fills`` does not name is None.
+    """
+
+    gate: Callable[..., None]
+    slots: tuple[str, ...]
+    numbers: tuple[Any, ...]
+
+
 class Optimizer:
     """Base of the optimisers: groups of parameters, each with its own options.
 
@@ -19,7 +30,7 @@ class Optimizer:
     options that differ from the defaults. ``param_groups`` holds them with every option filled in; ``lr`` reads the
     first group's rate and sets every group's.
 
-    A subclass gives ``_slot_fills`` and ``_update``, and ``_check`` for its options. Slots (momentum, ...) are made
+    A subclass gives ``_slot_fills`` and ``_rule``, and ``_check`` for its options. Slots (momentum, ...) are made
     at a parameter's first step. Differences from PyTorch: ``step`` takes no closure; ``state_dict`` gives a pair.
     """
 
@@ -110,19 +121,36 @@ class Optimizer:
             tensor.grad = None
 
     def step(self) -> None:
-        """Move every parameter that has a gradient, in place; those without are left as they are."""
+        """Move every parameter that has a gradient, in place; those without are left as they are.
+
+        On the GPU all parameters of a group (of one dtype, moved equally often) are moved by one launch.
+        """
+        together: dict[Any, list[tuple[int, Tensor, Array, Array, Slots]]] = {}
         for index, group, tensor in self._parameters():
             if tensor.grad is None or is_abstract(tensor.data):
                 continue
             gradient = self._gradient(tensor, self._names[index])
-            weight = _writable(tensor)
-            slots, self._steps[index] = self._slots[index], self._steps[index] + 1
-            for name, fill in self._slot_fills(group).items():
-                if name not in slots:
-                    slots[name] = allocate(weight, weight.shape, fill=fill)
-                self._check_slot(tensor, self._names[index], name, slots[name])
-            self._update(weight, gradient, slots, self._steps[index], group)
-            tensor.bump()
+            weight, slots = writable(tensor), self._filled_slots(index, group, tensor)
+            rule = self._rule(self._steps[index] + 1, group)
+            key = (id(group), weight.dtype, device_of(weight), rule)
+            together.setdefault(key, []).append((index, tensor, weight, gradient, slots))
+        for (*_, rule), moved in together.items():
+            indices, tensors, weights, gradients, slots_of = zip(*moved, strict=True)
+            columns = ([slots[name] for slots in slots_of] if name in slots_of[0] else None for name in rule.slots)
+            rule.gate(weights, gradients, *columns, *rule.numbers)
+            for index, tensor in zip(indices, tensors, strict=True):
+                self._steps[index] += 1
+                tensor.bump()
+
+    def _filled_slots(self, index: int, group: Options, tensor: Tensor) -> Slots:
+        """The slots that the group's options need, made at the first step."""
+        slots = self._slots[index]
+        fills = self._slot_fills(group)
+        for name, fill in fills.items():
+            if name not in slots:
+                slots[name] = allocate(tensor.data, tensor.shape, fill=fill)
+            self._check_slot(tensor, self._names[index], name, slots[name])
+        return {name: slots[name] for name in fills}
 
     def _gradient(self, tensor: Tensor, name: str) -> Array:
         grad = tensor.grad
@@ -132,6 +160,8 @@ class Optimizer:
             raise ShapeError(f"{self._op}: the gradient of {name} has shape {grad.shape}, expected {tensor.shape}")
         if grad.dtype != tensor.dtype:
             raise DTypeError(f"{self._op}: the gradient of {name} has dtype {grad.dtype}, expected {tensor.dtype}")
+        if grad.device != tensor.device:
+            raise DeviceError(f"{self._op}: the gradient of {name} is on {grad.device}, expected {tensor.device}")
         return contiguous(grad.data)
 
     def _check_slot(self, tensor: Tensor, name: str, slot_name: str, slot: Array) -> None:
@@ -150,8 +180,8 @@ class Optimizer:
         """The slots that a parameter of ``group`` needs, and what they hold before the first step."""
         raise NotImplementedError
 
-    def _update(self, w: Array, g: Array, slots: Slots, step: int, group: Options) -> None:
-        """Move ``w`` and the slots in place; ``step`` counts this parameter's steps from 1."""
+    def _rule(self, step: int, group: Options) -> Rule:
+        """How a parameter of ``group`` is moved at its own step number ``step``, counted from 1."""
         raise NotImplementedError
 
     # ---- state
@@ -212,7 +242,7 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _writable(tensor: Tensor) -> Array:
+def writable(tensor: Tensor) -> Array:
     """The tensor's array, replaced by a copy when it cannot be written flat (read-only, or strided)."""
     array = tensor.data
     if array.flags.c_contiguous and getattr(array.flags, "writeable", True):

@@ -5,8 +5,7 @@ from typing import Any
 
 from minicnn.errors import ArgumentError
 from minicnn.kernels import optim as K
-from minicnn.kernels.arrays import Array
-from minicnn.optim.optimizer import Optimizer, Options, Slots, in_range
+from minicnn.optim.optimizer import Optimizer, Options, Rule, in_range
 
 
 class SGD(Optimizer):
@@ -58,13 +57,12 @@ class SGD(Optimizer):
     def _slot_fills(self, group: Options) -> dict[str, float]:
         return {"momentum": 0.0} if group["momentum"] else {}
 
-    def _update(self, w: Array, g: Array, slots: Slots, step: int, group: Options) -> None:
+    def _rule(self, step: int, group: Options) -> Rule:
         lr, mu, decay = group["lr"], group["momentum"], group["weight_decay"]
         nesterov, maximize = group["nesterov"], group["maximize"]
         if not mu:
-            K.sgd_step(w, g, lr, decay, maximize)
-        elif group["form"] == "caffe":
-            K.caffe_momentum_step(w, g, slots["momentum"], lr, mu, decay, nesterov, maximize)
-        else:
-            dampening = group["dampening"] if step > 1 else 0.0
-            K.momentum_step(w, g, slots["momentum"], lr, mu, dampening, decay, nesterov, maximize)
+            return Rule(K.sgd_step, (), (lr, decay, maximize))
+        if group["form"] == "caffe":
+            return Rule(K.caffe_momentum_step, ("momentum",), (lr, mu, decay, nesterov, maximize))
+        dampening = group["dampening"] if step > 1 else 0.0
+        return Rule(K.momentum_step, ("momentum",), (lr, mu, dampening, decay, nesterov, maximize))
