@@ -13,7 +13,7 @@ import numpy as np
 
 from minicnn.context import is_grad_enabled, running_layers
 from minicnn.errors import ArgumentError, DeviceError, DTypeError
-from minicnn.kernels.arrays import FLOAT_DTYPES, Array, contiguous, device_of, is_array, is_float
+from minicnn.kernels.arrays import FLOAT_DTYPES, Array, contiguous, device_of, is_array, is_float, is_storage
 from minicnn.tape import Node, Vjp, closed_over
 from minicnn.tensor import Tensor, as_array
 
@@ -26,8 +26,8 @@ def as_tensor(x: Any, op: str, name: str = "x") -> Tensor:
 def unwrap(op: str, optional: tuple[str, ...] = ("bias",), /, **arguments: Any) -> tuple[Any, ...]:
     """The contiguous raw arrays of an operation's float arguments, in order; None stays None.
 
-    **Raises** ArgumentError for None where it is not one of ``optional``; DTypeError unless all are float32 or all are
-    float64; DeviceError unless all are on one device.
+    **Raises** ArgumentError for None where it is not one of ``optional``; DTypeError unless all are of one float dtype
+    (on the GPU float16 and bfloat16 too); DeviceError unless all are on one device.
     """
     arrays = tuple(_unwrapped(op, optional, name, x) for name, x in arguments.items())
     given = [(name, array) for name, array in zip(arguments, arrays, strict=True) if array is not None]
@@ -52,11 +52,22 @@ def _unwrapped(op: str, optional: tuple[str, ...], name: str, x: Any) -> Array |
 
 
 def check_float(op: str, name: str, array: Array) -> None:
-    """**Raises** DTypeError unless ``array`` is float32 or float64."""
-    if array.dtype not in FLOAT_DTYPES:
+    """**Raises** DTypeError unless ``array`` is float32 or float64, or on the GPU float16 or bfloat16."""
+    if array.dtype not in FLOAT_DTYPES and not is_storage(array.dtype):
         hint = "; images are usually divided by 255 too" if array.dtype == np.uint8 else ""
         raise DTypeError(
             f"{op}: {name} has dtype {array.dtype}, expected float32 or float64; fix: {name}.astype('float32'){hint}"
+        )
+
+    check_storage(op, name, array)
+
+
+def check_storage(op: str, name: str, array: Array) -> None:
+    """**Raises** DTypeError for float16 and bfloat16 on the CPU, whose kernels compute in float32 and float64 only."""
+    if is_storage(array.dtype) and device_of(array) == "cpu":
+        raise DTypeError(
+            f"{op}: {name} has dtype {array.dtype}, in which only a GPU computes; fix: {name}.astype('float32'), or "
+            f"{name}.to('gpu')"
         )
 
 

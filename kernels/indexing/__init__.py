@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.kernels.arrays import Array, array_module, contiguous, is_abstract, is_cupy, twin
+from minicnn.kernels.arrays import Array, array_module, contiguous, is_cupy, twin
 
 
 def add_at(gx: Array, index: tuple[Any, ...], gy: Array) -> None:
     """``gx[index] += gy`` in place, ``gx`` contiguous; an element that ``index`` names twice gets both, in order."""
-    if is_cupy(gx):
+    if is_cupy(gx) and gy.size:
         positions = _positions(gx.shape, index, array_module(gx))
         order = positions.argsort()  # CuPy's is stable
         twin(__name__, gx).add_at(contiguous(gy), order, positions[order], gx)
-    elif not is_abstract(gx):
+    elif isinstance(gx, np.ndarray):
         np.add.at(gx, index, gy)
 
 

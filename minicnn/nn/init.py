@@ -13,7 +13,7 @@ import numpy as np
 from minicnn import random
 from minicnn.context import is_abstract_mode
 from minicnn.errors import ArgumentError, ShapeError
-from minicnn.kernels.arrays import is_abstract
+from minicnn.kernels.arrays import compute_dtype, is_abstract
 from minicnn.kernels.shape_array import ShapeArray
 from minicnn.nn.parameter import Parameter
 from minicnn.random import Generator
@@ -54,7 +54,7 @@ def uniform_(tensor: T, a: float = 0.0, b: float = 1.0, generator: Generator | N
     """Uniform on [a, b)."""
 
     def draw() -> Any:
-        values = _source(generator).random(tensor.shape, tensor.dtype)
+        values = _source(generator).random(tensor.shape, compute_dtype(tensor.dtype))
         values *= b - a
         values += a
         return values
@@ -66,7 +66,7 @@ def normal_(tensor: T, mean: float = 0.0, std: float = 1.0, generator: Generator
     """Normal with the given mean and standard deviation."""
 
     def draw() -> Any:
-        values = _source(generator).standard_normal(tensor.shape, tensor.dtype)
+        values = _source(generator).standard_normal(tensor.shape, compute_dtype(tensor.dtype))
         values *= std
         values += mean
         return values

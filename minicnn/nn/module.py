@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from minicnn.context import layer_path, running_layer
-from minicnn.errors import ArgumentError, MinicnnError
+from minicnn.errors import ArgumentError, DTypeError, MinicnnError
+from minicnn.kernels.arrays import is_float
 from minicnn.nn import state
 from minicnn.nn.parameter import Parameter
-from minicnn.tensor import Tensor, move
+from minicnn.tensor import Tensor, move, parse_dtype
 
 _hook_numbers = itertools.count()
 _NOTE = "in layer "
@@ -249,13 +250,20 @@ class Module:
         """Move parameters, their gradients and buffers to ``device``, in place."""
         return self._convert(lambda array: move(array, device))
 
+    def astype(self, dtype: Any) -> Self:
+        """Convert float parameters, gradients and buffers to the float ``dtype``, in place."""
+        wanted = parse_dtype(f"{type(self).__name__}.astype", dtype)
+        if not is_float(wanted):
+            raise DTypeError(f"{type(self).__name__}.astype: dtype={wanted} holds no fractions, expected a float dtype")
+        return self._convert(lambda array: array.astype(wanted) if is_float(array.dtype) else array)
+
     def double(self) -> Self:
         """Convert float parameters, gradients and buffers to float64, in place."""
-        return self._convert(lambda array: array.astype(np.float64) if array.dtype.kind == "f" else array)
+        return self.astype(np.float64)
 
     def float(self) -> Self:
         """Convert float parameters, gradients and buffers to float32, in place."""
-        return self._convert(lambda array: array.astype(np.float32) if array.dtype.kind == "f" else array)
+        return self.astype(np.float32)
 
     def _convert(self, function: Callable[[Any], Any]) -> Self:
         for tensor in itertools.chain(self.parameters(), self.buffers()):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 
 from minicnn.errors import ArgumentError, CheckpointError
-from minicnn.kernels.arrays import is_abstract
+from minicnn.kernels.arrays import is_abstract, is_float
 from minicnn.tensor import Tensor, move
 
 if TYPE_CHECKING:
@@ -83,7 +83,7 @@ def _array(value: Any) -> Any:
 def _misfit(path: str, array: Any, target: Tensor) -> Iterator[str]:
     if tuple(array.shape) != target.shape:
         yield f"{path}: has shape {tuple(array.shape)}, expected {target.shape}"
-    elif (array.dtype.kind == "f") != (target.dtype.kind == "f"):
+    elif is_float(array.dtype) != is_float(target.dtype):
         yield f"{path}: has dtype {array.dtype}, expected {target.dtype}"
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from minicnn.errors import ArgumentError, DTypeError
-from minicnn.kernels.arrays import Array, array_module, is_array
-from minicnn.ops.operands import operands, quiet, shape_of, unbroadcast, wants_grad
+from minicnn.kernels.arrays import Array, array_module, is_array, is_float
+from minicnn.ops.operands import operands, quiet, rounded_once, shape_of, unbroadcast, wants_grad
 from minicnn.record import record
 from minicnn.tensor import Tensor, as_array
 
@@ -18,6 +18,7 @@ Needs = tuple[bool, ...]
 Grads = tuple[Array | None, ...]
 
 
+@rounded_once
 @quiet
 def add(x: Any, other: Any) -> Tensor:
     """Sum, with broadcasting.
@@ -33,6 +34,7 @@ def add(x: Any, other: Any) -> Tensor:
     return record("add", a + b, (x, other), vjp)
 
 
+@rounded_once
 @quiet
 def sub(x: Any, other: Any) -> Tensor:
     """Difference, with broadcasting.
@@ -49,6 +51,7 @@ def sub(x: Any, other: Any) -> Tensor:
     return record("sub", a - b, (x, other), vjp)
 
 
+@rounded_once
 @quiet
 def mul(x: Any, other: Any) -> Tensor:
     """Product, element by element, with broadcasting.
@@ -66,6 +69,7 @@ def mul(x: Any, other: Any) -> Tensor:
     return record("mul", y, (x, other), vjp)
 
 
+@rounded_once
 @quiet
 def div(x: Any, other: Any) -> Tensor:
     """Quotient, with broadcasting; integers divided by integers give float32.
@@ -74,7 +78,7 @@ def div(x: Any, other: Any) -> Tensor:
     gradient.
     """
     a, b = operands("div", x=x, other=other)
-    a, b = (v.astype(np.float32) if is_array(v) and v.dtype.kind != "f" else v for v in (a, b))
+    a, b = (v.astype(np.float32) if is_array(v) and not is_float(v.dtype) else v for v in (a, b))
     shape_a, shape_b = shape_of(a), shape_of(b)
     y = _quotient(a, b)
     kept = y if wants_grad(other) else None
@@ -91,6 +95,7 @@ def _quotient(a: Any, b: Any) -> Array:
     return array_module(b if is_array(b) else a).true_divide(a, b)
 
 
+@rounded_once
 @quiet
 def neg(x: Any) -> Tensor:
     """Negative.
@@ -102,6 +107,7 @@ def neg(x: Any) -> Tensor:
     return record("neg", -xa, (x,), lambda gy, needs: (-gy,))
 
 
+@rounded_once
 @quiet
 def pow(x: Any, exponent: Any) -> Tensor:
     """Power, with broadcasting.
@@ -128,12 +134,19 @@ def pow(x: Any, exponent: Any) -> Tensor:
 def _power(a: Any, b: Any) -> Array:
     if isinstance(b, (int, float)) and not isinstance(b, bool) and b == 2:
         return a * a  # one multiplication instead of a general power
+    xp = array_module(a if is_array(a) else b)
     try:
-        return array_module(a if is_array(a) else b).power(a, b)
+        if xp is not np and _whole(a) and _whole(b) and bool((xp.asarray(b) < 0).any()):
+            raise ValueError  # as NumPy; CuPy would give 0
+        return xp.power(a, b)
     except ValueError:
         raise ArgumentError(
             "pow: integers to a negative integer power are no integers; fix: x.astype('float32')"
         ) from None
+
+
+def _whole(value: Any) -> bool:
+    return value.dtype.kind in "iu" if is_array(value) else isinstance(value, int)
 
 
 def _power_grad_x(gy: Array, a: Array, b: Any) -> Array:

@@ -4,7 +4,7 @@ from typing import Any
 
 from minicnn.errors import DTypeError
 from minicnn.kernels.arrays import Array, array_module, is_array
-from minicnn.ops.operands import broadcast_shape, operands, quiet, shape_of, unbroadcast
+from minicnn.ops.operands import broadcast_shape, operands, quiet, rounded_once, shape_of, unbroadcast
 from minicnn.record import check_device, record
 from minicnn.tensor import Tensor, as_array
 
@@ -21,36 +21,43 @@ def _module(a: Any, b: Any) -> Any:
     return array_module(a if is_array(a) else b)
 
 
+@rounded_once
 def eq(x: Any, other: Any) -> Tensor:
     """``x == other`` element by element, with broadcasting: a bool tensor. NaN equals nothing."""
     return _compared("eq", "equal", x, other)
 
 
+@rounded_once
 def ne(x: Any, other: Any) -> Tensor:
     """``x != other`` element by element, with broadcasting: a bool tensor. NaN differs from everything."""
     return _compared("ne", "not_equal", x, other)
 
 
+@rounded_once
 def lt(x: Any, other: Any) -> Tensor:
     """``x < other`` element by element, with broadcasting: a bool tensor. False beside NaN."""
     return _compared("lt", "less", x, other)
 
 
+@rounded_once
 def le(x: Any, other: Any) -> Tensor:
     """``x <= other`` element by element, with broadcasting: a bool tensor. False beside NaN."""
     return _compared("le", "less_equal", x, other)
 
 
+@rounded_once
 def gt(x: Any, other: Any) -> Tensor:
     """``x > other`` element by element, with broadcasting: a bool tensor. False beside NaN."""
     return _compared("gt", "greater", x, other)
 
 
+@rounded_once
 def ge(x: Any, other: Any) -> Tensor:
     """``x >= other`` element by element, with broadcasting: a bool tensor. False beside NaN."""
     return _compared("ge", "greater_equal", x, other)
 
 
+@rounded_once
 def maximum(x: Any, other: Any) -> Tensor:
     """The larger of the two, element by element, with broadcasting.
 
@@ -59,6 +66,7 @@ def maximum(x: Any, other: Any) -> Tensor:
     return _larger("maximum", x, other, sign=1)
 
 
+@rounded_once
 def minimum(x: Any, other: Any) -> Tensor:
     """The smaller of the two, element by element, with broadcasting.
 
@@ -84,6 +92,7 @@ def _larger(op: str, x: Any, other: Any, sign: int) -> Tensor:
     return record(op, y, (x, other), vjp)
 
 
+@rounded_once
 @quiet
 def where(condition: Any, x: Any, other: Any) -> Tensor:
     """``x`` where ``condition`` is true, ``other`` elsewhere, all three broadcast.

@@ -7,7 +7,7 @@ import numpy as np
 from minicnn.errors import ShapeError
 from minicnn.kernels.arrays import Array, array_module
 from minicnn.ops.axes import many_axes, one_axis
-from minicnn.ops.operands import Shape, quiet
+from minicnn.ops.operands import Shape, quiet, rounded_once
 from minicnn.ops.reduction import reduced_shape
 from minicnn.record import record
 from minicnn.tensor import Tensor, as_array
@@ -22,6 +22,7 @@ class Extremes(NamedTuple):
     indices: Tensor
 
 
+@rounded_once
 def max(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor | Extremes:
     """The largest element; with ``dim``, the largest along it and its position: ``values, indices = max(x, 1)``.
 
@@ -31,6 +32,7 @@ def max(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor | Extremes:
     return _extreme("max", x, keepdim) if dim is None else _along("max", x, dim, keepdim)
 
 
+@rounded_once
 def min(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor | Extremes:
     """The smallest element; with ``dim``, the smallest along it and its position: ``values, indices = min(x, 1)``.
 
@@ -40,6 +42,7 @@ def min(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor | Extremes:
     return _extreme("min", x, keepdim) if dim is None else _along("min", x, dim, keepdim)
 
 
+@rounded_once
 def amax(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The largest elements over ``dim`` (an int, several or None for all).
 
@@ -48,6 +51,7 @@ def amax(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     return _extreme("amax", x, keepdim, dim)
 
 
+@rounded_once
 def amin(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """The smallest elements over ``dim`` (an int, several or None for all).
 
@@ -56,11 +60,13 @@ def amin(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     return _extreme("amin", x, keepdim, dim)
 
 
+@rounded_once
 def argmax(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Position of the largest element along ``dim``, or in the flattened tensor: int64. **Ties** the first."""
     return Tensor(_position("argmax", as_array(x, op="argmax", name="x"), dim, keepdim))
 
 
+@rounded_once
 def argmin(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Position of the smallest element along ``dim``, or in the flattened tensor: int64. **Ties** the first."""
     return Tensor(_position("argmin", as_array(x, op="argmin", name="x"), dim, keepdim))

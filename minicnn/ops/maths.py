@@ -4,11 +4,12 @@ from typing import Any
 
 from minicnn.errors import ArgumentError, DTypeError
 from minicnn.kernels.arrays import Array, array_module
-from minicnn.ops.operands import float_operand, operands, quiet
+from minicnn.ops.operands import float_operand, operands, quiet, rounded_once
 from minicnn.record import record
 from minicnn.tensor import Tensor
 
 
+@rounded_once
 @quiet
 def exp(x: Any) -> Tensor:
     """Exponential. **Math** ``y = e^x``, ``gx = gy y``. **Saves** y."""
@@ -17,6 +18,7 @@ def exp(x: Any) -> Tensor:
     return record("exp", y, (x,), lambda gy, needs: (gy * y,))
 
 
+@rounded_once
 @quiet
 def log(x: Any) -> Tensor:
     """Natural logarithm; -inf at 0, NaN below. **Math** ``gx = gy / x``. **Saves** x."""
@@ -24,6 +26,7 @@ def log(x: Any) -> Tensor:
     return record("log", array_module(xa).log(xa), (x,), lambda gy, needs: (gy / xa,))
 
 
+@rounded_once
 @quiet
 def log1p(x: Any) -> Tensor:
     """``log(1 + x)``, accurate near 0. **Math** ``gx = gy / (1 + x)``. **Saves** x."""
@@ -31,6 +34,7 @@ def log1p(x: Any) -> Tensor:
     return record("log1p", array_module(xa).log1p(xa), (x,), lambda gy, needs: (gy / (1 + xa),))
 
 
+@rounded_once
 @quiet
 def sqrt(x: Any) -> Tensor:
     """Square root; NaN below 0, and an infinite derivative at 0. **Math** ``gx = gy / 2y``. **Saves** y."""
@@ -39,6 +43,7 @@ def sqrt(x: Any) -> Tensor:
     return record("sqrt", y, (x,), lambda gy, needs: (gy / (2 * y),))
 
 
+@rounded_once
 @quiet
 def rsqrt(x: Any) -> Tensor:
     """Reciprocal of the square root. **Math** ``y = x^(-1/2)``, ``gx = -gy y^3 / 2``. **Saves** y."""
@@ -47,6 +52,7 @@ def rsqrt(x: Any) -> Tensor:
     return record("rsqrt", y, (x,), lambda gy, needs: (gy * (-0.5 * y * y * y),))
 
 
+@rounded_once
 @quiet
 def sin(x: Any) -> Tensor:
     """Sine of an angle in radians. **Math** ``gx = gy cos x``. **Saves** x."""
@@ -55,6 +61,7 @@ def sin(x: Any) -> Tensor:
     return record("sin", xp.sin(xa), (x,), lambda gy, needs: (gy * xp.cos(xa),))
 
 
+@rounded_once
 @quiet
 def cos(x: Any) -> Tensor:
     """Cosine of an angle in radians. **Math** ``gx = -gy sin x``. **Saves** x."""
@@ -63,6 +70,7 @@ def cos(x: Any) -> Tensor:
     return record("cos", xp.cos(xa), (x,), lambda gy, needs: (-gy * xp.sin(xa),))
 
 
+@rounded_once
 @quiet
 def square(x: Any) -> Tensor:
     """``y = x * x``; integers stay integers. **Math** ``gx = 2 gy x``. **Saves** x."""
@@ -70,6 +78,7 @@ def square(x: Any) -> Tensor:
     return record("square", xa * xa, (x,), lambda gy, needs: (2 * gy * xa,))
 
 
+@rounded_once
 @quiet
 def reciprocal(x: Any) -> Tensor:
     """``y = 1 / x``, inf at 0. **Math** ``gx = -gy y^2``. **Saves** y."""
@@ -77,6 +86,7 @@ def reciprocal(x: Any) -> Tensor:
     return record("reciprocal", y, (x,), lambda gy, needs: (-gy * y * y,))
 
 
+@rounded_once
 @quiet
 def abs(x: Any) -> Tensor:
     """Absolute value; integers stay integers. **Math** ``gx = gy sign(x)``, 0 at 0. **Saves** x."""
@@ -85,6 +95,7 @@ def abs(x: Any) -> Tensor:
     return record("abs", xp.absolute(xa), (x,), lambda gy, needs: (gy * xp.sign(xa),))
 
 
+@rounded_once
 @quiet
 def sign(x: Any) -> Tensor:
     """-1, 0 or 1; NaN stays NaN; integers stay integers. The gradient is 0. **Saves** nothing."""
@@ -95,6 +106,7 @@ def sign(x: Any) -> Tensor:
     return record("sign", xp.sign(xa), (x,), lambda gy, needs: (xp.zeros_like(gy),))
 
 
+@rounded_once
 @quiet
 def clip(x: Any, min: Any = None, max: Any = None) -> Tensor:
     """Values below ``min`` raised to it, values above ``max`` lowered to it (``clamp`` is another name).

@@ -3,8 +3,10 @@
 import math
 from typing import Any
 
+import numpy as np
+
 from minicnn.errors import ShapeError
-from minicnn.kernels.arrays import Array, array_module
+from minicnn.kernels.arrays import Array, array_module, is_storage
 from minicnn.kernels.counting import count_macs
 from minicnn.ops.operands import Shape, broadcast_shape, unbroadcast
 from minicnn.record import record, unwrap
@@ -58,6 +60,8 @@ def _product(op: str, a: Array, b: Array) -> Array:
     count_macs(op, math.prod(lead) * m * k * n)
     if b.ndim == 2:
         return array_module(a).matmul(a.reshape(math.prod(lead) * m, k), b).reshape(*lead, m, n)
+    if is_storage(a.dtype):  # CuPy multiplies batches of half in float32 anyway, and those of bfloat16 slowly
+        return array_module(a).matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
     return array_module(a).matmul(a, b)
 
 

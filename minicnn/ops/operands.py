@@ -4,20 +4,63 @@ Python numbers, NumPy scalars and lists are *weak*: they take the dtype of the t
 the float tensor's dtype. Two different float dtypes are an error, never a silent promotion.
 """
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from minicnn.context import is_abstract_mode
 from minicnn.errors import ArgumentError, DTypeError, ShapeError
-from minicnn.kernels.arrays import FLOAT_DTYPES, Array, is_array
-from minicnn.record import check_device, check_float
+from minicnn.kernels.arrays import FLOAT_DTYPES, Array, is_abstract, is_array, is_float, is_storage
+from minicnn.ops.conversion import astype
+from minicnn.record import check_device, check_float, check_storage
 from minicnn.tensor import Tensor, as_array
 
 Shape = tuple[int, ...]
 
 # Overflow, 0/0 and log of a negative number give inf and NaN as in the kernels, not NumPy's warnings.
 quiet = np.errstate(all="ignore")
+
+
+# Operations that round once as they are, where all their operands are stored alike.
+ONE_STEP = frozenset(("add", "sub", "mul", "neg"))
+
+
+def rounded_once(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """The operation computed in float32 where its tensors are float16 or bfloat16, its results rounded back once.
+
+    Array arithmetic in those types would round after every step, and a Python number beside bfloat16 makes float32.
+    """
+
+    @functools.wraps(operation)
+    def computed(*args: Any, **kwargs: Any) -> Any:
+        arguments = (*args, *kwargs.values())
+        tensors = [x for x in arguments if hasattr(x, "dtype") and not isinstance(x, np.generic)]
+        if not any(is_storage(x.dtype) for x in tensors):
+            return operation(*args, **kwargs)
+        for x in tensors:
+            check_storage(operation.__name__, "x" if x is tensors[0] else "other", as_array(x))
+        dtype = next(x.dtype for x in tensors if is_storage(x.dtype))
+        if any(is_float(x.dtype) and x.dtype != dtype for x in tensors):
+            return operation(*args, **kwargs)  # mixed floats: its own error names them
+        if operation.__name__ in ONE_STEP and all(getattr(x, "dtype", None) == dtype for x in arguments):
+            return operation(*args, **kwargs)
+        widened = operation(*(_wide(x) for x in args), **{name: _wide(x) for name, x in kwargs.items()})
+        if isinstance(widened, tuple):
+            return type(widened)(*(_narrow(y, dtype) for y in widened))
+        return _narrow(widened, dtype)
+
+    return computed
+
+
+def _wide(x: Any) -> Any:
+    stored = hasattr(x, "dtype") and is_storage(x.dtype) and not isinstance(x, np.generic)
+    return astype(x, np.float32) if stored else x
+
+
+def _narrow(y: Tensor, dtype: Any) -> Tensor:
+    return astype(y, dtype) if is_float(y.dtype) else y
 
 
 def operands(op: str, **arguments: Any) -> tuple[Any, ...]:
@@ -47,17 +90,19 @@ def operands(op: str, **arguments: Any) -> tuple[Any, ...]:
 
 
 def _ready(values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-    """The common case, told quickly: float tensors of one shape and dtype on the CPU, beside Python numbers."""
+    """The common case, told quickly: float tensors of one shape and dtype on one device, beside Python numbers."""
     arrays = [value.data for value in values if isinstance(value, Tensor)]
-    if not arrays or type(arrays[0]) is not np.ndarray or is_abstract_mode():
+    if not arrays or is_abstract_mode() or is_abstract(arrays[0]):
         return None
-    shape, dtype = arrays[0].shape, arrays[0].dtype
-    if dtype not in FLOAT_DTYPES:
+    first = arrays[0]
+    if first.dtype not in FLOAT_DTYPES:
         return None
     for value in values:
         if isinstance(value, Tensor):
             array = value.data
-            if type(array) is not np.ndarray or array.shape != shape or array.dtype != dtype:
+            if type(array) is not type(first) or array.shape != first.shape or array.dtype != first.dtype:
+                return None
+            if array is not first and array.device != first.device:
                 return None
         elif type(value) not in (float, int):
             return None
@@ -68,7 +113,7 @@ def float_operand(op: str, **arguments: Any) -> Array:
     """The one argument as a float array; integers and bools become float32."""
     ((name, x),) = arguments.items()
     array = as_array(_value(op, name, x))
-    if array.dtype.kind != "f":
+    if not is_float(array.dtype):
         return array.astype(np.float32)
     check_float(op, name, array)
     return array
@@ -86,7 +131,7 @@ def _value(op: str, name: str, value: Any) -> Any:
 
 def _common_float(op: str, strong: dict[str, Array], values: dict[str, Any]) -> Any:
     """The float dtype of the operation, or None when everything is integer."""
-    floats = [(name, array) for name, array in strong.items() if array.dtype.kind == "f"]
+    floats = [(name, array) for name, array in strong.items() if is_float(array.dtype)]
     for name, array in floats:
         check_float(op, name, array)
         first_name, first = floats[0]
@@ -97,7 +142,7 @@ def _common_float(op: str, strong: dict[str, Array], values: dict[str, Any]) -> 
             )
     if floats:
         return floats[0][1].dtype
-    fractional = any(isinstance(v, float) or (is_array(v) and v.dtype.kind == "f") for v in values.values())
+    fractional = any(isinstance(v, float) or (is_array(v) and is_float(v.dtype)) for v in values.values())
     return np.dtype(np.float32) if fractional else None
 
 

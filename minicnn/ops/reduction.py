@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.kernels.arrays import Array, allocate, array_module
+from minicnn.kernels.arrays import Array, allocate, array_module, is_float
 from minicnn.ops.arguments import number
 from minicnn.ops.axes import many_axes
-from minicnn.ops.operands import Shape, float_operand, quiet
+from minicnn.ops.operands import Shape, float_operand, quiet, rounded_once
 from minicnn.record import record
 from minicnn.tensor import Tensor, as_array
 
@@ -32,6 +32,7 @@ def count_of(shape: Shape, axes: tuple[int, ...]) -> int:
     return count
 
 
+@rounded_once
 @quiet
 def sum(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Sum over ``dim``; integers and bools give int64.
@@ -40,10 +41,11 @@ def sum(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """
     xa = as_array(x, op="sum", name="x")
     shape, axes = xa.shape, many_axes("sum", "dim", dim, xa.shape)
-    y = xa.sum(axes, keepdims=bool(keepdim)) if xa.dtype.kind == "f" else xa.sum(axes, np.int64, keepdims=bool(keepdim))
+    y = xa.sum(axes, keepdims=bool(keepdim)) if is_float(xa.dtype) else xa.sum(axes, np.int64, keepdims=bool(keepdim))
     return record("sum", y, (x,), lambda gy, needs: (spread(gy, shape, axes),))
 
 
+@rounded_once
 @quiet
 def mean(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Mean over ``dim``; of nothing it is NaN; integers and bools give float32.
@@ -57,6 +59,7 @@ def mean(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     return record("mean", y, (x,), lambda gy, needs: (spread(gy / max(count, 1), shape, axes),))
 
 
+@rounded_once
 @quiet
 def prod(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """Product over ``dim``; integers and bools give int64.
@@ -66,7 +69,7 @@ def prod(x: Any, dim: Any = None, keepdim: bool = False) -> Tensor:
     """
     xa = as_array(x, op="prod", name="x")
     axes = many_axes("prod", "dim", dim, xa.shape)
-    y = (xa if xa.dtype.kind == "f" else xa.astype(np.int64)).prod(axes, keepdims=bool(keepdim))
+    y = (xa if is_float(xa.dtype) else xa.astype(np.int64)).prod(axes, keepdims=bool(keepdim))
 
     def vjp(gy: Array, needs: Needs) -> tuple[Array]:
         return (spread(gy, xa.shape, axes) * _product_of_others(xa, axes),)
@@ -81,11 +84,13 @@ def _product_of_others(x: Array, axes: tuple[int, ...]) -> Array:
     turned = x.transpose(kept + axes)  # (kept..., reduced...)
     rows = turned.reshape(-1, count_of(x.shape, axes)) if x.size else turned.reshape(0, 1)
     before, after = xp.ones_like(rows), xp.ones_like(rows)
-    before[:, 1:] = xp.cumprod(rows[:, :-1], 1)
-    after[:, :-1] = xp.cumprod(rows[:, :0:-1], 1)[:, ::-1]
+    if rows.shape[1] > 1:
+        before[:, 1:] = xp.cumprod(rows[:, :-1], 1)
+        after[:, :-1] = xp.cumprod(rows[:, :0:-1], 1)[:, ::-1]
     return (before * after).reshape(turned.shape).transpose(tuple(np.argsort(kept + axes).tolist()))
 
 
+@rounded_once
 @quiet
 def var(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Tensor:
     """Variance over ``dim``, divided by ``count - correction`` (0 for the variance of the data itself).
@@ -104,6 +109,7 @@ def var(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -
     return record("var", final, (x,), vjp)
 
 
+@rounded_once
 @quiet
 def std(x: Any, dim: Any = None, correction: float = 1, keepdim: bool = False) -> Tensor:
     """Standard deviation over ``dim``: the square root of ``var``.
@@ -138,6 +144,7 @@ def _variance(x: Array, axes: tuple[int, ...], correction: float) -> tuple[Array
     return array_module(x).true_divide(squares, freedom).astype(x.dtype), freedom
 
 
+@rounded_once
 @quiet
 def logsumexp(x: Any, dim: Any, keepdim: bool = False) -> Tensor:
     """Logarithm of the sum of exponentials over ``dim``, without overflow.
