@@ -73,7 +73,7 @@ class CudaSource:
         dtype: Any,
         blocks: int,
         *arguments: Any,
-        threads: int = THREADS,
+        threads: int | None = None,
         shared_bytes: int = 0,
         count: int = 0,
     ) -> None:
@@ -89,7 +89,7 @@ class CudaSource:
         if shared_bytes > 48 << 10:
             function.max_dynamic_shared_size_bytes = shared_bytes
         typed = tuple(_typed(kernel, a, wide) for a in flat)
-        function((min(blocks, MAX_BLOCKS),), (threads,), typed, shared_mem=shared_bytes)
+        function((min(blocks, MAX_BLOCKS),), (threads or THREADS,), typed, shared_mem=shared_bytes)
 
     def _function(self, kernel: str, dtype: np.dtype[Any], wide: bool) -> Any:
         xp = cupy()
