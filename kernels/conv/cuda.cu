@@ -91,7 +91,8 @@ __device__ compute<T> one_output(const T* __restrict__ x, const T* __restrict__ 
       if (y < 0 || y >= h) continue;
       for (Index q = 0; q < kw; q++) {
         Index z = v + q * dw;
-        if (0 <= z && z < w) total += compute<T>(weight[(c * kh + p) * kw + q]) * compute<T>(x[(c * h + y) * w + z]);
+        if (z < 0 || z >= w) continue;
+        total += compute<T>(weight[(c * kh + p) * kw + q]) * compute<T>(x[(c * h + y) * w + z]);
       }
     }
   }
