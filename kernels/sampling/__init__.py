@@ -1,8 +1,8 @@
 """Sampling images between their pixels: ``grid_sample`` at given places, ``interpolate`` on a regular grid.
 
 Forward, every worker owns one row of one output image; the gradient of the image is summed plane by plane, one worker
-a plane (n, c), in scan order of the outputs: no atomics, the same bits at any thread count. Coordinates and weights
-are computed in float64.
+a plane (n, c), in scan order of the outputs (on the GPU every pixel is owned by a thread, which gathers): no atomics,
+the same bits at any thread count. Coordinates and weights are computed in float64.
 """
 
 from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
@@ -74,5 +74,6 @@ def resample_grad_x(gy: Array, rows: Taps, cols: Taps, size: tuple[int, int]) ->
     n, c, oh, ow = gy.shape
     gx = allocate(gy, (n, c, *size))
     flat = gy.reshape(n * c, oh, ow)
-    twin(__name__, gy).resample_grad_x(flat, *rows.arrays, *cols.arrays, gx.reshape(n * c, *size))
+    tables = (*rows.arrays, *cols.arrays, *rows.back, *cols.back)
+    twin(__name__, gy).resample_grad_x(flat, *tables, gx.reshape(n * c, *size))
     return gx

@@ -1,4 +1,7 @@
-"""Numba twins of sampling. ``n, c, i, j`` run over outputs, ``row, col`` over the pixels read; sums are float64."""
+"""Numba twins of sampling. ``n, c, i, j`` run over outputs, ``row, col`` over the pixels read; sums are float64.
+
+The readers of a pixel and their shares (``Taps.back``) are for twins that gather.
+"""
 
 import numpy as np
 from numba import prange
@@ -132,7 +135,9 @@ def resample_forward(x, row0, row1, row_weight, col0, col1, col_weight, y):
 
 
 @kernel()
-def resample_grad_x(gy, row0, row1, row_weight, col0, col1, col_weight, gx):
+def resample_grad_x(
+    gy, row0, row1, row_weight, col0, col1, col_weight, row_readers, row_shares, col_readers, col_shares, gx
+):
     planes, oh, ow = gy.shape
     w = gx.shape[2]
     for plane in prange(planes):
