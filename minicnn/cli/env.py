@@ -45,12 +45,13 @@ def facts() -> dict[str, Any]:
     import numba
 
     import minicnn
-    from minicnn.devices import choose_device, gpu_trouble
+    from minicnn.devices import choose_device, gpu_facts, gpu_trouble
     from minicnn.kernels import jit
 
     folder = jit.cache_folder()
     files = [path for path in folder.rglob("*") if path.is_file()] if folder.is_dir() else []
     device, reason = choose_device("auto")
+    gpu = gpu_facts()
     return {
         "minicnn": minicnn.__version__,
         "package": str(Path(minicnn.__file__).parent),
@@ -63,6 +64,7 @@ def facts() -> dict[str, Any]:
         "device": device,
         "device_reason": reason,
         "gpu": gpu_trouble() or "ready",
+        "gpu_facts": None if gpu is None else {**gpu._asdict(), "memory": gpu.memory._asdict()},
         "kernel_cache": {"folder": str(folder), "files": len(files), "bytes": sum(p.stat().st_size for p in files)},
         "optional": {
             extra: {
@@ -74,6 +76,22 @@ def facts() -> dict[str, Any]:
             for extra, (package, purpose) in OPTIONAL.items()
         },
     }
+
+
+def _echo_gpu(gpu: dict[str, Any] | None) -> None:
+    if gpu is None:
+        return
+    from minicnn.kernels.memory import readable
+
+    memory = {name: readable(count) for name, count in gpu["memory"].items()}
+    click.echo(
+        f"GPU {gpu['name']}, compute capability {gpu['capability']}, {gpu['multiprocessors']} multiprocessors; "
+        f"driver for CUDA {gpu['driver']}, CUDA {gpu['runtime']}, NVRTC {gpu['nvrtc']}, CuPy {gpu['cupy']}"
+    )
+    click.echo(
+        f"GPU memory: {memory['total']}, of which {memory['free']} free; "
+        f"this process uses {memory['used']} and holds {memory['held']}"
+    )
 
 
 @click.command("env")
@@ -88,6 +106,7 @@ def command(as_json: bool) -> None:
     click.echo(f"Python {known['python']} on {known['system']}")
     click.echo(f"{known['cores']} cores, kernels use {known['threads']} threads ({known['threading_layer']})")
     click.echo(f"device {known['device']}: {known['device_reason']}")
+    _echo_gpu(known["gpu_facts"])
     cache = known["kernel_cache"]
     click.echo(f"kernel cache {cache['folder']}: {cache['files']} files, {cache['bytes'] / 2**20:.1f} MiB")
     click.echo("\nlibraries")

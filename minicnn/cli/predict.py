@@ -17,14 +17,17 @@ FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM", "WEBP")
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--top", default=3, show_default=True, type=click.IntRange(1), help="How many classes to show.")
 @click.option("--invert/--no-invert", default=None, help="Swap black and white; default: digits on light paper are.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, gpu or cuda:<index>.")
 @json_option
-def command(run: Path, images: tuple[Path, ...], top: int, invert: bool | None, as_json: bool) -> None:
+def command(run: Path, images: tuple[Path, ...], top: int, invert: bool | None, device: str, as_json: bool) -> None:
     """Classify IMAGES with the best weights of RUN (a run folder or a checkpoint file)."""
+    from minicnn.devices import choose_device
     from minicnn.train.evaluate import probabilities
 
+    where, _ = choose_device(device)
     model, facts = _load(run)
     batch = np.stack([read_image(path, facts, invert) for path in images])
-    shares = probabilities(model, batch)
+    shares = probabilities(model.to(where), batch, where)
     answers = []
     for path, share in zip(images, shares, strict=True):
         order = np.argsort(-share, kind="stable")[:top]

@@ -31,18 +31,23 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(model: Any, dataset: Dataset, batch_size: int = 256, device: str = "cpu") -> Evaluation:
-    """Run ``model`` in eval mode over the whole dataset; its mode is restored afterwards."""
+    """Run ``model``, which is on ``device``, in eval mode over the whole dataset; its mode is restored afterwards."""
     classes = len(dataset.classes)
     confusion = np.zeros((classes, classes), np.int64)
-    total = 0.0
+    truths: list[NDArray[Any]] = []
+    losses: list[Tensor] = []  # read back at the end: until then a GPU need not wait for the host
+    answers: list[Tensor] = []
     was_training = model.training
     model.eval()
     try:
         with no_grad():
             for images, labels in DataLoader(dataset, batch_size):
                 logits = model(Tensor(images, device=device))
-                total += ops.cross_entropy(logits, Tensor(labels, device=device), reduction="sum").item()
-                np.add.at(confusion, (labels, logits.numpy().argmax(axis=1)), 1)
+                losses.append(ops.cross_entropy(logits, Tensor(labels, device=device), reduction="sum"))
+                answers.append(ops.argmax(logits, 1))
+                truths.append(labels)
+            total = sum(ops.stack(losses).tolist())
+            np.add.at(confusion, (np.concatenate(truths), ops.cat(answers).numpy()), 1)
     finally:
         model.train(was_training)
     return Evaluation(total / len(dataset), confusion)

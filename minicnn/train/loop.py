@@ -16,6 +16,7 @@ from minicnn import ops, random
 from minicnn.data import DataLoader, Dataset
 from minicnn.devices import choose_device
 from minicnn.errors import CheckpointError, NonFiniteLossError
+from minicnn.kernels.arrays import is_float
 from minicnn.optim.average import WeightAverage
 from minicnn.tensor import Tensor
 from minicnn.train import checkpoint
@@ -26,6 +27,18 @@ from minicnn.train.recipe import augmentation, build_data, build_model, build_op
 from minicnn.train.report import Reporter
 from minicnn.train.run import RunFolder
 from minicnn.train.threads import blas_threads
+
+# A GPU computes on while the host prepares the next steps; to read a loss, the host waits until it is computed.
+STEPS_BETWEEN_READS = 16
+
+
+class Figures(NamedTuple):
+    """What one step showed, still where it was computed."""
+
+    step: int
+    loss: Tensor
+    correct: Tensor
+    count: int
 
 
 class Result(NamedTuple):
@@ -51,7 +64,7 @@ class PartOfEpoch:
     seconds: float = 0.0
 
     def add(self, loss: float, correct: int, count: int) -> None:
-        self.position += 1
+        """The figures of one step, once they are read back."""
         self.seen += count
         self.correct += correct
         self.loss_sum += loss * count
@@ -81,6 +94,8 @@ class Trainer:
         self.rows: list[dict[str, float]] = []
         self.epoch = 0  # epochs finished
         self.part = PartOfEpoch()
+        self.unread: list[Figures] = []  # steps that `part` has not summed up yet
+        self.read_every = 1 if self.device == "cpu" else STEPS_BETWEEN_READS
 
     @property
     def step(self) -> int:
@@ -97,7 +112,8 @@ class Trainer:
     def fit(self) -> Result:
         """Train to the end; after ``resume`` from where the run stood. A finished run is only evaluated again.
 
-        **Raises** Interrupted after Ctrl-C, with ``last`` saved; NonFiniteLossError, with the checkpoints untouched.
+        **Raises** Interrupted after Ctrl-C, with ``last`` saved; NonFiniteLossError, with the checkpoints untouched: at
+        that very step on the CPU, at most 16 steps later on a GPU, whose losses are read back that often.
         """
         report = Reporter(self.args.epochs, len(self.loader), self.step, self.quiet)
         # NumPy's own warnings of overflow say less than the check of every loss
@@ -133,9 +149,12 @@ class Trainer:
         started = time.perf_counter() - part.seconds
         with self.loader.iterate(part.position) as batches:
             for images, labels in batches:
-                loss, correct = self._train_step(images, labels)
-                part.add(loss, correct, len(labels))
-                part.seconds = time.perf_counter() - started
+                self._train_step(images, labels)
+                part.position += 1
+                if stop.asked or part.position == len(self.loader):
+                    self._read()
+                if not self.unread:
+                    part.seconds = time.perf_counter() - started
                 report.step(self.epoch + 1, part)
                 if stop.asked:
                     self.save(self.run.last)
@@ -149,21 +168,31 @@ class Trainer:
             "seconds": part.seconds,
         }
 
-    def _train_step(self, images: Any, labels: Any) -> tuple[float, int]:
-        """One step of the optimiser; returns the loss and how many answers were right."""
+    def _train_step(self, images: Any, labels: Any) -> None:
+        """One step of the optimiser; on a GPU the host only launches it."""
         self.optimizer.lr = self.rate(self.step)
         self.optimizer.zero_grad()
-        logits = self.model(Tensor(images, device=self.device))
-        target = Tensor(labels, device=self.device)
+        logits, target = self.model(Tensor(images, device=self.device)), Tensor(labels, device=self.device)
         loss = ops.cross_entropy(logits, target, label_smoothing=self.args.label_smoothing)
-        value = float(loss.item())
-        if not math.isfinite(value):
-            raise self._diverged(f"the loss is {value}", self.step + 1)
+        correct = ops.sum(ops.eq(ops.argmax(logits.detach(), 1), target))
+        self.unread.append(Figures(self.step + 1, loss.detach(), correct, len(labels)))
+        if len(self.unread) >= self.read_every:
+            self._read()
         loss.backward()
         self.optimizer.step()
         if self.average is not None:
             self.average.update()
-        return value, int((logits.numpy().argmax(axis=1) == labels).sum())
+
+    def _read(self) -> None:
+        """Sum up the steps not read yet. **Raises** NonFiniteLossError for the first whose loss is no number."""
+        figures, self.unread = self.unread, []
+        if figures:
+            losses = ops.stack([step.loss for step in figures]).tolist()
+            corrects = ops.stack([step.correct for step in figures]).tolist()
+            for step, loss, correct in zip(figures, losses, corrects, strict=True):
+                if not math.isfinite(loss):
+                    raise self._diverged(f"the loss is {loss}", step.step)
+                self.part.add(loss, correct, step.count)
 
     def _validate(self, row: dict[str, float]) -> bool:
         """End the epoch: complete its row, and save ``best`` when no epoch before was better."""
@@ -227,7 +256,7 @@ class Trainer:
             if self.average is not None:
                 arrays |= checkpoint.with_prefix("average", self.average.state_dict())
         for name, array in arrays.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
+            if is_float(array.dtype) and not np.isfinite(array).all():
                 raise self._diverged(f"{name} has values that are NaN or infinite", self.step)
         checkpoint.save_checkpoint(path, arrays, state)
 

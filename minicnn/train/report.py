@@ -70,7 +70,7 @@ class Reporter:
         """After each training step: the running means of its epoch."""
         self.done += 1
         self._moments.append(time.perf_counter())
-        if self._progress is None:
+        if self._progress is None or not part.seen:  # on a GPU the first figures come a few steps later
             return
         facts = (
             f"epoch {epoch}/{self.epochs}",
