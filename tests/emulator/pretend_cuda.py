@@ -1,8 +1,10 @@
-"""``cupy.cuda`` for a machine without a GPU: one device, and memory that is counted and can run out."""
+"""``cupy.cuda`` for a machine without a GPU: one device, events, and memory that is counted and can run out."""
 
+import contextlib
+import time
 import types
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 synchronisations: Counter[str] = Counter()  # what made the host wait, since the last clear()
@@ -58,6 +60,26 @@ class Stream:
 Stream.null = Stream()
 
 
+class Event:
+    """A moment in the queue, on the clock of the host."""
+
+    def __init__(self) -> None:
+        self.moment: float | None = None
+
+    def record(self, stream: Stream | None = None) -> None:
+        self.moment = time.perf_counter()
+
+    def synchronize(self) -> None:
+        synchronisations["synchronize"] += 1
+
+
+def get_elapsed_time(start: Event, stop: Event) -> float:
+    """Milliseconds."""
+    if start.moment is None or stop.moment is None:
+        raise RuntimeError("cudaErrorInvalidResourceHandle: invalid resource handle")  # an event never recorded
+    return 1000 * (stop.moment - start.moment)
+
+
 class MemoryPointer:
     """A piece of the pool, given back when nobody holds it."""
 
@@ -106,12 +128,25 @@ def set_allocator(allocator: Callable[[int], Any]) -> None:
     _allocator[0] = allocator
 
 
+@contextlib.contextmanager
+def using_allocator(allocator: Callable[[int], Any]) -> Iterator[None]:
+    """CuPy's is the thread's own; this one holds for all, so run one thread at a time."""
+    before = get_allocator()
+    set_allocator(allocator)
+    try:
+        yield
+    finally:
+        set_allocator(before)
+
+
 def cuda_module() -> types.ModuleType:
     cuda: Any = types.ModuleType("cupy.cuda")
     cuda.is_available = lambda: True
     cuda.Device, cuda.Stream = Device, Stream
     cuda.get_current_stream = lambda: Stream.null
-    cuda.get_allocator, cuda.set_allocator = get_allocator, set_allocator
+    cuda.Event, cuda.get_elapsed_time = Event, get_elapsed_time
+    cuda.get_allocator, cuda.set_allocator, cuda.using_allocator = get_allocator, set_allocator, using_allocator
+    cuda.MemoryPool = MemoryPool
     cuda.runtime = types.SimpleNamespace(
         getDeviceCount=lambda: 1,
         runtimeGetVersion=lambda: 13000,
