@@ -110,7 +110,8 @@ class RawModule:
         if self._library is None:
             self._library = ctypes.CDLL(str(self._compiled()))
         position = self._names.index(name)
-        return Kernel(name, getattr(self._library, f"emu_run_{position}"), self._signature(position))
+        run = getattr(self._library, f"emu_run_{position}")
+        return Kernel(name, run, self._signature(position), self._library.emu_used_shared_memory)
 
     def _signature(self, position: int) -> list[str]:
         function = getattr(self._library, f"emu_signature_{position}")
@@ -118,7 +119,10 @@ class RawModule:
         return str(function().decode()).split()
 
     def _compiled(self) -> Path:
-        code = _shared_memory(self._code)
+        code = (
+            _shared_memory(self._code)
+            + '\nextern "C" bool emu_used_shared_memory() { return emu::used_shared_memory; }'
+        )
         for position, name in enumerate(self._names):
             code += (
                 f'\nextern "C" const char* emu_signature_{position}() {{ return emu::signature({name}); }}'
@@ -148,8 +152,10 @@ class RawModule:
 class Kernel:
     """One compiled kernel; called as CuPy's: ``kernel(grid, block, arguments, shared_mem=...)``."""
 
-    def __init__(self, name: str, run: Any, signature: list[str]) -> None:
+    def __init__(self, name: str, run: Any, signature: list[str], used_shared_memory: Any) -> None:
         self.name, self._run, self.signature = name, run, signature
+        self._used_shared_memory = used_shared_memory
+        used_shared_memory.restype = ctypes.c_bool
         run.restype = ctypes.c_char_p
         run.argtypes = [ctypes.c_void_p] * 2 + [ctypes.c_size_t, ctypes.c_void_p, ctypes.c_int] + [ctypes.c_long] * 2
         self.max_dynamic_shared_size_bytes = 48 << 10
@@ -177,18 +183,20 @@ class Kernel:
         options = _options.get()
         launched.add((self.name.partition("<")[0], self.name))
 
-        def run(first: int, last: int) -> None:
+        def run(first: int, last: int, order: int = options.order) -> None:
             three = [(ctypes.c_uint * 3)(*t) for t in (full_grid, full_block)]
-            trouble = self._run(*three, shared_mem, pointers, options.order, first, last)
+            trouble = self._run(*three, shared_mem, pointers, order, first, last)
             if trouble:
                 raise EmulatorError(f"{self.name}: {trouble.decode()}")
 
+        written = {i: a for i, a in arrays.items() if self.signature[i].startswith("P") and a.size} | pointed
         with _one_launch:
+            start = {i: a.copy() for i, a in written.items()}
             if options.write_sets and blocks > 1:
-                written = {i: a for i, a in arrays.items() if self.signature[i].startswith("P") and a.size}
-                self._prove_one_writer(run, blocks, written | pointed)
-            else:
-                run(0, blocks)
+                self._prove_one_writer(run, blocks, written, start)
+            run(0, blocks)
+            if self._used_shared_memory():
+                self._prove_barriers(run, blocks, written, start)
         for array in (*arrays.values(), *pointed.values()):
             check_guards(array, self.name)
 
@@ -217,10 +225,23 @@ class Kernel:
                 raise EmulatorError(f"{where} is {_code(argument.dtype)}, the parameter is {code}")
         return arrays
 
-    def _prove_one_writer(self, run: Any, blocks: int, written: dict[int, np.ndarray]) -> None:
+    def _prove_barriers(
+        self, run: Any, blocks: int, written: dict[int, np.ndarray], start: dict[int, np.ndarray]
+    ) -> None:
+        """Run again with the threads in another order: where no barrier is missing, every bit is the same."""
+        first = {i: a.copy() for i, a in written.items()}
+        for i, a in written.items():
+            a[...] = start[i]
+        run(0, blocks, 0 if _options.get().order == 1 else 1)
+        for i, a in written.items():
+            if (_bytes(a) != _bytes(first[i])).any():
+                raise EmulatorError(f"{self.name}: argument {i} depends on which thread goes first: a missing barrier")
+
+    def _prove_one_writer(
+        self, run: Any, blocks: int, written: dict[int, np.ndarray], start: dict[int, np.ndarray]
+    ) -> None:
         """Run block by block on fresh and on perturbed memory: an address is written when it changes in either run."""
         owner = {i: np.full(a.nbytes, -1, np.int64) for i, a in written.items()}
-        start = {i: a.copy() for i, a in written.items()}
         for block in range(blocks):
             changed = {i: np.zeros(a.nbytes, bool) for i, a in written.items()}
             for flip in (0x00, 0x5A):
@@ -238,7 +259,6 @@ class Kernel:
                 owner[i][mine] = block
         for i, a in written.items():
             a[...] = start[i]
-        run(0, blocks)
 
 
 def _shared_memory(code: str) -> str:

@@ -2,8 +2,8 @@
 //
 // Blocks run one after another, so `__shared__` is one static copy. Inside a block every CUDA thread is a fiber
 // (fibers.h) that runs until it waits at a barrier or a warp collective (warp.h); which thread goes first is an argument
-// of the launch, so a missing barrier shows as a wrong answer in one of several orders. Divergent barriers are errors, and
-// shared memory starts with garbage in every block.
+// of the launch. A launch that uses shared memory runs in two orders, which give the same bits unless a barrier is
+// missing. Divergent barriers are errors, and shared memory starts with garbage in every block.
 //
 // Not modelled: races between blocks (raw_module.py looks for addresses that two blocks write), memory fences, bank
 // conflicts, timing, -use_fast_math.

@@ -27,6 +27,7 @@ static unsigned barrier_generation;
 static void (*body)(void*);
 static void* body_argument;
 static void* dynamic_shared;
+static bool used_shared_memory;  // by this launch
 static unsigned block_serial;  // of all blocks that have run: shared memory is poisoned once a block
 constexpr char POISON = (char)0xCB;
 static const char* barrier_file;  // where the threads that wait at the barrier are
@@ -166,6 +167,7 @@ static const char* launch(void (*kernel)(A...), const unsigned* grid, const unsi
   if (const char* trouble = make_fibers()) return trouble;
   order_threads(thread_order);
   trouble.clear();
+  used_shared_memory = shared_bytes > 0;
   // Of exactly this size, so that an address sanitizer sees where it ends.
   std::unique_ptr<void, decltype(&free)> shared_memory(memalign(128, shared_bytes), &free);
   dynamic_shared = shared_memory.get();
@@ -202,6 +204,7 @@ static inline void* __emu_dynamic_shared() { return emu::dynamic_shared; }
 // `__shared__ T name[N];` is followed by this: the first thread of a block to get there finds nothing of the last block.
 #define __emu_fresh_shared(name)                  \
   static unsigned name##_block;                   \
+  emu::used_shared_memory = true;                 \
   if (name##_block != emu::block_serial) {        \
     name##_block = emu::block_serial;             \
     memset((void*)&name, emu::POISON, sizeof name); \
