@@ -1,8 +1,8 @@
-// The only inline PTX: copies to shared memory that do not wait, and the matrix product of the tensor cores. Each helper has a
-// second body for the emulator of the tests. They need compute capability 8.0; below it they compile and must not be called.
+// The only inline PTX: copies to shared memory that do not wait, and the matrix product of tensor cores. Each helper
+// has a second body for the emulator of the tests. They need compute capability 8.0; below it they compile, and trap.
 //
-// Operands are counted in words of 32 bits: two halves (or bfloat16), or one float of which TF32 keeps 10 bits of mantissa. In
-// words the layout is the same for all three types. See: PTX ISA, "Matrix Fragments for mma.m16n8k16" and "... .m16n8k8".
+// Operands are counted in words of 32 bits: two halves (or bfloat16), or one float of which TF32 keeps 10 bits of
+// mantissa. In words the layout is the same for all three types. See: PTX ISA, "Matrix Fragments for mma.m16n8k16".
 #pragma once
 #include "scalar.cuh"
 
@@ -19,8 +19,10 @@ template <int BYTES> __device__ __forceinline__ void copy_async(void* shared, co
   emu::copy_later(shared, global, BYTES, exists);
 #else
   unsigned to = (unsigned)__cvta_generic_to_shared(shared);
-  if (BYTES == 16) PTX("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(exists ? 16 : 0) : "memory");
-  else PTX("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(global), "r"(exists ? 4 : 0) : "memory");
+  if (BYTES == 16)
+    PTX("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(global), "r"(exists ? 16 : 0) : "memory");
+  else
+    PTX("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(to), "l"(global), "r"(exists ? 4 : 0) : "memory");
 #endif
 }
 
@@ -33,7 +35,8 @@ __device__ __forceinline__ void wait_for_copies() {
 #endif
 }
 
-// Four blocks of 8 rows of 4 words: lane 8 i + r names row r of block i (16 bytes), lane 4 g + t gets word t of row g of each.
+// Four blocks of 8 rows of 4 words: lane 8 i + r names row r of block i (16 bytes); lane 4 g + t gets word t of row g
+// of each block.
 __device__ __forceinline__ void load_blocks(unsigned (&words)[4], const unsigned* row) {
 #ifdef __CUDA_EMU__
   auto* rows = emu::exchange(~0u, row);
@@ -72,8 +75,8 @@ template <> double multiply_words<float>(unsigned a, unsigned b) {  // the hardw
   return (double)__uint_as_float(a & ~0x1fffu) * __uint_as_float(b & ~0x1fffu);
 }
 
-// d (16 x 8) += a (16 x 8 words) b (8 words x 8). Lane 4 g + t holds, of a, words t and t + 4 of rows g and g + 8; of b, words
-// t and t + 4 of column g; of d, columns 2 t and 2 t + 1 of rows g and g + 8.
+// d (16 x 8) += a (16 x 8 words) b (8 words x 8). Lane 4 g + t holds: of a, words t and t + 4 of rows g, g + 8; of b,
+// words t and t + 4 of column g; of d, columns 2 t and 2 t + 1 of rows g and g + 8.
 template <class T> void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   struct Operands { const unsigned *a, *b; };
   auto* lanes = exchange(~0u, Operands{a, b});
@@ -101,12 +104,15 @@ template <class T> void mma(float (&d)[4], const unsigned (&a)[4], const unsigne
 
 // d += a b by the 32 lanes of a warp: a 16 rows of 8 words, b 8 columns of 8 words, sums in float.
 template <class T> __device__ void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]);
-template <> __device__ __forceinline__ void mma<half>(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+template <>
+__device__ __forceinline__ void mma<half>(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   MMA(half, "m16n8k16.row.col.f32.f16.f16.f32");
 }
-template <> __device__ __forceinline__ void mma<bfloat16>(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+template <>
+__device__ __forceinline__ void mma<bfloat16>(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   MMA(bfloat16, "m16n8k16.row.col.f32.bf16.bf16.f32");
 }
-template <> __device__ __forceinline__ void mma<float>(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
+template <>
+__device__ __forceinline__ void mma<float>(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   MMA(float, "m16n8k8.row.col.f32.tf32.tf32.f32");
 }

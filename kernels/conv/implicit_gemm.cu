@@ -1,9 +1,9 @@
-// Convolution as one matrix product on the tensor cores (contract: __init__.py, shapes and launches: implicit_gemm.py). The
-// column matrix never exists: a block gathers the part it multiplies from the image, straight into shared memory.
+// Convolution as one matrix product on the tensor cores (contract: __init__.py; shapes and launches: implicit_gemm.py).
+// The column matrix never exists: a block gathers the part it multiplies from the image, into shared memory.
 //
-// A block of THREADS owns a TILE_M x TILE_N tile of C = A B and walks the depth of the product in stages of 64 bytes a row (32
-// halves or 16 floats). Two stages lie in shared memory: while the tensor cores multiply one, the loader fetches the other.
-// Both operands are stored with the depth running along a row, counted in words of 32 bits (see ptx.cuh).
+// A block of THREADS owns a TILE_M x TILE_N tile of C = A B and walks the depth of the product in stages of 64 bytes a
+// row (32 halves or 16 floats). Two stages lie in shared memory: while the tensor cores multiply one, a loader fetches
+// the other. Both operands lie there with the depth along a row, counted in words of 32 bits (see ptx.cuh).
 #include "loops.cuh"
 #include "ptx.cuh"
 
@@ -61,8 +61,8 @@ template <class T> __device__ __forceinline__ void multiply(const Stage& stage, 
   }
 }
 
-// sums = the product over `steps` stages. A loader's request(stage) starts to fetch the next one, deliver(stage) puts the
-// fetched words that are still in registers into shared memory.
+// sums = the product over `steps` stages. A loader's request(stage) starts to fetch the next one, deliver(stage) puts
+// what it has fetched into registers into shared memory.
 template <class T, class Loader>
 __device__ __forceinline__ void product(Loader& loader, Index steps, Stage (&stages)[2], Sums& sums) {
 #pragma unroll
@@ -77,17 +77,30 @@ __device__ __forceinline__ void product(Loader& loader, Index steps, Stage (&sta
   }
 }
 
+// Position (n * oh + i) * ow + j of the batch; forward(by) adds one to it in mixed radix, without divisions.
+struct Position {
+  Index n, i, j;
+  __device__ void forward(const Position& by, Index oh, Index ow) {
+    n += by.n, i += by.i, j += by.j;
+    if (j >= ow) j -= ow, i++;
+    if (i >= oh) i -= oh, n++;
+  }
+};
+__device__ __forceinline__ Position position_of(Index number, Index oh, Index ow) {
+  return {number / ow / oh, number / ow % oh, number % ow};
+}
+
 // ---- forward, and grad_x of one phase: filters x image
 
-// One axis of a convolution: output start + i * pace (i < count, of `out`) sums the pixels i * stride + first + t * step over
-// the taps t < taps; pixels outside 0..size-1 are zeros.
+// One axis of a convolution: output start + i * pace (i < outputs, of `out` pixels) sums the pixels
+// i * stride + first + t * step over the taps t < taps; pixels outside 0..size-1 are zeros.
 struct Axis {
-  Index size, taps, first, step, stride, count, out, start, pace;
+  Index size, taps, first, step, stride, outputs, out, start, pace;
 };
 
 // A[m][k] from the matrix of filters and B[k][n] from the image, for n a position (image, i, j). The depth runs over
-// k = (p, q, c), channels fastest and padded with zeros to whole runs: a run has one tap, so one address and one test serve
-// it. Neighbouring threads have neighbouring positions and therefore read neighbouring pixels.
+// k = (p, q, c), channels fastest and padded with zeros to whole runs: a run has one tap, so one address and one test
+// serve it. Neighbouring threads have neighbouring positions and therefore read neighbouring pixels.
 template <class T> struct FiltersAndImage {
   static constexpr int RUN = 16 / sizeof(T), HELD = TILE_N * RUNS / THREADS;
   struct Tap { Index p, q, c; };
@@ -118,11 +131,11 @@ template <class T> struct FiltersAndImage {
   }
 
   __device__ uint4 gather(const Tap& tap) const {
-    Index row = u + vertical.first + tap.p * vertical.step, column = v + horizontal.first + tap.q * horizontal.step;
-    Index plane = vertical.size * horizontal.size;
-    bool inside = exists && tap.p < vertical.taps && row >= 0 && row < vertical.size && column >= 0 && column < horizontal.size;
-    Index found = inside ? channels - tap.c : 0;
-    const T* pixel = image + (tap.c * plane + row * horizontal.size + column);
+    Index h = vertical.size, row = u + vertical.first + tap.p * vertical.step;
+    Index w = horizontal.size, column = v + horizontal.first + tap.q * horizontal.step;
+    bool inside = exists && tap.p < vertical.taps && row >= 0 && row < h && column >= 0 && column < w;
+    Index found = inside ? channels - tap.c : 0, plane = h * w;
+    const T* pixel = image + (tap.c * plane + row * w + column);
     T run[RUN];
 #pragma unroll
     for (int c = 0; c < RUN; c++) {
@@ -158,40 +171,46 @@ template <class T> struct FiltersAndImage {
   }
 };
 
-// y[n, group * rows + m, out(i, j)] = bias + the sum over channels and taps of filters[group, m, p, q, c] x[n, c, pixel].
+// y[n, group * rows + m, out(i, j)] = bias + the sum over p, q and c of filters[group, m, p, q, c] x[n, c, pixel].
 template <class T>
-__global__ void __launch_bounds__(THREADS, 2) convolve(const T* x, const T* filters, const T* bias, T* y, Index images,
-    Index groups, Index rows, Index channels, Index padded, Index h, Index taps_h, Index first_h, Index step_h, Index stride_h,
-    Index count_h, Index out_h, Index start_h, Index pace_h, Index w, Index taps_w, Index first_w, Index step_w, Index stride_w,
-    Index count_w, Index out_w, Index start_w, Index pace_w) {
+__global__ void __launch_bounds__(THREADS, 512 / THREADS) convolve(
+    const T* x, const T* filters, const T* bias, T* y,
+    Index images, Index groups, Index rows, Index channels, Index padded,
+    Index h, Index taps_h, Index first_h, Index step_h, Index stride_h, Index oh,
+    Index out_h, Index start_h, Index pace_h,
+    Index w, Index taps_w, Index first_w, Index step_w, Index stride_w, Index ow,
+    Index out_w, Index start_w, Index pace_w
+) {
   static_assert(sizeof(T) <= 4, "tensor cores multiply half, bfloat16, and float as TF32");
   __shared__ Stage stages[2];
-  Axis vertical{h, taps_h, first_h, step_h, stride_h, count_h, out_h, start_h, pace_h};
-  Axis horizontal{w, taps_w, first_w, step_w, stride_w, count_w, out_w, start_w, pace_w};
-  Index positions = images * count_h * count_w, depth = taps_h * taps_w * padded;
+  Axis vertical{h, taps_h, first_h, step_h, stride_h, oh, out_h, start_h, pace_h};
+  Axis horizontal{w, taps_w, first_w, step_w, stride_w, ow, out_w, start_w, pace_w};
+  Index positions = images * oh * ow, depth = taps_h * taps_w * padded;
   Index tiles_m = (rows + TILE_M - 1) / TILE_M, tiles_n = (positions + TILE_N - 1) / TILE_N;
   Index stage_depth = RUNS * FiltersAndImage<T>::RUN, steps = (depth + stage_depth - 1) / stage_depth;
   EACH_BLOCK(tile, tiles_m * tiles_n * groups) {  // neighbouring blocks share their part of the image
     Index m0 = tile % tiles_m * TILE_M, n0 = tile / tiles_m % tiles_n * TILE_N, group = tile / (tiles_m * tiles_n);
-    Index position = n0 + threadIdx.x % TILE_N;
-    Index n = position / (count_h * count_w), i = position / count_w % count_h, j = position % count_w;
-    FiltersAndImage<T> loader{filters + (group * rows + m0) * depth, x + (n * groups + group) * channels * h * w, rows - m0,
-                              depth, channels, padded, vertical, horizontal, i * stride_h, j * stride_w, position < positions};
+    Index number = n0 + threadIdx.x % TILE_N;
+    Position at = position_of(number, oh, ow);
+    FiltersAndImage<T> loader{filters + (group * rows + m0) * depth, x + (at.n * groups + group) * channels * h * w,
+                              rows - m0, depth, channels, padded, vertical, horizontal,
+                              at.i * stride_h, at.j * stride_w, number < positions};
     loader.start();
     Sums sums;
     product<T>(loader, steps, stages, sums);
 #pragma unroll
     for (int c = 0; c < WARP_N / 4; c++) {
-      position = n0 + column_of(c);
-      if (position >= positions) continue;
-      n = position / (count_h * count_w), i = position / count_w % count_h, j = position % count_w;
-      T* at = y + ((n * groups + group) * rows * out_h + start_h + i * pace_h) * out_w + start_w + j * pace_w;
+      number = n0 + column_of(c);
+      if (number >= positions) continue;
+      at = position_of(number, oh, ow);
+      T* plane = y + (at.n * groups + group) * rows * out_h * out_w;
+      T* target = plane + (start_h + at.i * pace_h) * out_w + start_w + at.j * pace_w;
 #pragma unroll
       for (int r = 0; r < WARP_M / 8; r++) {
         Index m = m0 + row_of(r);
         if (m >= rows) continue;
         float shift = bias ? float(bias[group * rows + m]) : 0.f;
-        at[m * out_h * out_w] = T(sums[r / 2][c / 2][r % 2 * 2 + c % 2] + shift);
+        target[m * out_h * out_w] = T(sums[r / 2][c / 2][r % 2 * 2 + c % 2] + shift);
       }
     }
   }
@@ -199,26 +218,13 @@ __global__ void __launch_bounds__(THREADS, 2) convolve(const T* x, const T* filt
 
 // ---- grad_w: gy x image, summed over the positions
 
-// A position of the batch; forward(by) adds one to it in mixed radix, without divisions.
-struct Position {
-  Index n, i, j;
-  __device__ void forward(const Position& by, Index oh, Index ow) {
-    n += by.n, i += by.i, j += by.j;
-    if (j >= ow) j -= ow, i++;
-    if (i >= oh) i -= oh, n++;
-  }
-};
-__device__ __forceinline__ Position position_of(Index number, Index oh, Index ow) {
-  return {number / ow / oh, number / ow % oh, number % ow};
-}
-
 struct Column {  // of B: the tap it stands for
   Index offset, dp, dq;  // of its pixel from the one at distance 0, with the channel and in rows and columns
   bool exists;
 };
 
-// A[m][k] = gy and B[k][n] = the pixel that tap n reads, for k a position: neighbouring threads fetch neighbouring positions of
-// a row, WORDS threads a row. Floats go to shared memory by themselves, pairs of halves through registers.
+// A[m][k] = gy and B[k][n] = the pixel that tap n reads, for k a position: neighbouring threads fetch neighbouring
+// positions of a row, WORDS threads a row. Floats go to shared memory by themselves, pairs of halves through registers.
 template <class T> struct GradAndImage {
   static constexpr int IN_WORD = 4 / sizeof(T), A_WORDS = TILE_M * WORDS / THREADS, B_WORDS = TILE_N * WORDS / THREADS;
 
@@ -260,7 +266,8 @@ template <class T> struct GradAndImage {
       fetch(&stage.b[row][word], held_b[s], [&](int e) -> const T* {
         Index u = at[e].i * sh, v = at[e].j * sw;
         bool inside = u + column.dp >= 0 && u + column.dp < h && v + column.dq >= 0 && v + column.dq < w;
-        return column.exists && first + e < end && inside ? x + (at[e].n * x_image + column.offset + u * w + v) : nullptr;
+        if (!inside || !column.exists || first + e >= end) return nullptr;
+        return x + (at[e].n * x_image + column.offset + u * w + v);
       });
     }
 #pragma unroll
@@ -278,12 +285,15 @@ template <class T> struct GradAndImage {
   }
 };
 
-// parts[part, k, c, p, q] = the sum over the positions of the part of gy[n, k, i, j] * the pixel that tap (p, q) reads. The
-// positions are cut into `cuts` parts of `steps` stages each, so that small filters still fill the GPU.
+// parts[part, k, c, p, q] = the sum over the positions of the part of gy[n, k, i, j] * the pixel that tap (p, q) reads.
+// The positions are cut into `cuts` parts of `steps` stages each, so that small filters still fill the GPU.
 template <class T>
-__global__ void __launch_bounds__(THREADS, 2) grad_w(const T* gy, const T* x, float* parts, Index cuts, Index steps,
-    Index images, Index groups, Index rows, Index channels, Index h, Index w, Index kh, Index kw, Index sh, Index sw, Index top,
-    Index left, Index dh, Index dw, Index oh, Index ow) {
+__global__ void __launch_bounds__(THREADS, 512 / THREADS) grad_w(
+    const T* gy, const T* x, float* parts, Index cuts, Index steps,
+    Index images, Index groups, Index rows, Index channels,
+    Index h, Index w, Index kh, Index kw, Index sh, Index sw, Index top, Index left, Index dh, Index dw,
+    Index oh, Index ow
+) {
   static_assert(sizeof(T) <= 4, "tensor cores multiply half, bfloat16, and float as TF32");
   constexpr int IN_WORD = GradAndImage<T>::IN_WORD;
   __shared__ Stage stages[2];

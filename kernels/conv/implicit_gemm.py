@@ -1,21 +1,23 @@
 """Convolution on tensor cores without columns in memory: the plan ``implicit_gemm`` (``implicit_gemm.cu``).
 
-**Math** one product a group, its column matrix gathered from the image tile by tile:
+**Math** one product a group, whose column matrix is gathered from the image tile by tile:
 
-    y[m, (n,i,j)] = sum_{(p,q,c)} W[m, (p,q,c)] x[n, c, pixel]        gw[m, (c,p,q)] = sum_{(n,i,j)} gy[m, (n,i,j)] x[...]
+    y[m, (n,i,j)]  = sum over (p,q,c) of W[m, (p,q,c)] x[n, c, the pixel tap (p,q) reads]
+    gw[m, (c,p,q)] = sum over (n,i,j) of gy[m, (n,i,j)] x[n, c, the same pixel]
 
-``gx`` at stride (sh, sw) is sh * sw interleaved images, one a *phase* (u mod sh, v mod sw); each is a convolution of gy with
-stride 1 and the taps that reach the phase, so no multiplication by an inserted zero happens and forward's kernel does it.
+``gx`` at stride (sh, sw) is sh * sw interleaved images, one a *phase* (u mod sh, v mod sw). Each is a convolution of gy
+with stride 1 and those taps that reach the phase: forward's kernel does it, and no inserted zeros are multiplied.
 
-**Predicted, not measured** (float16, tile 128x128, 8 warps; per stage of 32 k and SM of an A100):
+**Predicted, not measured**, for a block of 8 warps with a 128x128 tile, a stage (32 deep in half, 16 in TF32), an A100:
 
-* 524,288 multiply-adds: 512 cycles of the tensor cores. To be fetched meanwhile: 16 KiB, of which 8 KiB are filters
-  (16-byte copies, L2) and 8 KiB pixels (2-byte loads, 64 bytes a warp): 128 load instructions and some 30 others a run of
-  8 pixels, about 500 issue slots on each of the 4 schedulers. So forward and grad_x can reach about two thirds of the peak
-  with two blocks an SM; grad_w fetches both operands in pairs and about half of that.
-* DRAM: each pixel is read once a tap and filter tile, from L2 or L1 for all but the first: tiles that share pixels run side
-  by side. 128 filters and 9 taps: 64 multiply-adds a byte that leaves L2, enough for its 5 TB/s.
-* 40 KiB of shared memory and at most 128 registers a thread: 2 blocks, 16 warps an SM. TF32: the same with halved depth.
+* tensor cores: 128 * 128 * 32 multiply-adds at 1024 a cycle and SM (TF32: half of both): 512 cycles.
+* L1 and shared memory, at 128 bytes a cycle: warps read (64 + 32) rows of 64 bytes each, 384 cycles; 8 KiB each of
+  filters and pixels arrive, 128; 128 loads of 32 halves, 128. Together 640: at best 80 % of the peak in forward and
+  grad_x. grad_w fetches both operands as pairs, 256 loads of two rows and as many conflicts: about 40 %.
+* L2: 16 KiB a stage, 25 bytes a cycle and SM, half of what it gives. Blocks that share pixels run side by side, so DRAM
+  sees x about once.
+* 40 KiB of shared memory, at most 128 registers a thread (NVRTC, int indices: convolve spills none, grad_w in half up
+  to 24 bytes): 2 blocks an SM, and one multiplies while the other fetches or writes.
 
 **See** Chetlur et al. 2014 (cuDNN); NVIDIA, CUTLASS, "Implicit GEMM Convolution".
 """
@@ -39,14 +41,14 @@ PART_STAGES = 16  # a part of grad_w is at least this deep, or adding the parts 
 
 
 class Axis(NamedTuple):
-    """One axis: output ``start + i*pace`` (i < count) sums the pixels ``i*stride + first + t*step``, t < taps."""
+    """One axis: output ``start + i*pace`` (i < outputs) sums the pixels ``i*stride + first + t*step``, t < taps."""
 
     size: int  # of the image that is read
     taps: int
     first: int
     step: int
     stride: int
-    count: int
+    outputs: int
     out: int  # size of the image that is written
     start: int
     pace: int
@@ -73,23 +75,26 @@ def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -
 def _phases(size: int, taps: int, stride: int, before: int, dilation: int, out: int) -> Iterator[tuple[slice, Axis]]:
     """The phases of one axis of gx: pixels ``start + i*stride``, and the taps t that read them.
 
-    Tap t of output o reads pixel ``o*stride + t*dilation - before``, so ``o = i + (start + before - t*dilation)/stride``
-    where that divides: for every ``stride/gcd(stride, dilation)``-th tap.
+    Tap t of output o reads pixel ``o*stride + t*dilation - before``: ``o = i + (start + before - t*dilation)/stride``
+    where that divides, for every ``stride/gcd(stride, dilation)``-th tap.
     """
     every = stride // gcd(stride, dilation)
     for start in range(min(stride, size)):
         reaching = [t for t in range(taps) if (start + before - t * dilation) % stride == 0]
         if reaching:
             first, step = (start + before - reaching[0] * dilation) // stride, -(every * dilation // stride)
-            count = -(-(size - start) // stride)
-            yield slice(reaching[0], None, every), Axis(out, len(reaching), first, step, 1, count, size, start, stride)
+            outputs = -(-(size - start) // stride)
+            yield (
+                slice(reaching[0], None, every),
+                Axis(out, len(reaching), first, step, 1, outputs, size, start, stride),
+            )
 
 
 def _convolve(x: Array, filters: Array, bias: Array | None, vertical: Axis, horizontal: Axis, y: Array) -> None:
     """Launch ``convolve``; ``filters`` (groups, rows, channels, taps, taps) may be any view."""
     groups, rows, channels = filters.shape[:3]
     matrix = _matrix(filters)
-    positions = len(x) * vertical.count * horizontal.count
+    positions = len(x) * vertical.outputs * horizontal.outputs
     source, (tiles_m, tiles_n) = _tiles(rows, positions, groups)
     sizes = (len(x), groups, rows, channels, matrix.shape[-1])
     blocks = tiles_m * tiles_n * groups

@@ -1,5 +1,5 @@
-// cp.async: a copy is done when its thread waits for it, and until then its target holds NaN; so a missing wait, or a missing
-// barrier after it, shows as a wrong answer. A misaligned copy, at which a GPU stops, never arrives.
+// cp.async: a copy is done when its thread waits for it, and until then its target holds NaN; so a missing wait, or a
+// missing barrier after it, shows as a wrong answer. A misaligned copy, at which a GPU stops, never arrives.
 #pragma once
 
 namespace emu {
