@@ -9,6 +9,7 @@ from minicnn.context import abstract, enable_grad, is_grad_enabled, no_grad, set
 from minicnn.creation import arange, full, ones, rand, randn, zeros
 from minicnn.gradcheck import gradcheck
 from minicnn.kernels.conv.plan import conv_plan
+from minicnn.kernels.precision import float32_precision, set_float32_precision
 from minicnn.kernels.shape_array import ShapeArray
 from minicnn.random import Generator, manual_seed
 from minicnn.record import record, unwrap
@@ -27,6 +28,7 @@ __all__ = [
     "conv_plan",
     "enable_grad",
     "errors",
+    "float32_precision",
     "full",
     "gradcheck",
     "is_grad_enabled",
@@ -37,6 +39,7 @@ __all__ = [
     "rand",
     "randn",
     "record",
+    "set_float32_precision",
     "set_grad_enabled",
     "summary",
     "unwrap",

@@ -1,22 +1,27 @@
-"""Which way a convolution is computed: chosen from shapes alone, or forced by ``conv_plan``.
+"""Which way a convolution is computed: chosen from shapes, dtype and device, or forced by ``conv_plan``.
 
+* ``implicit_gemm``: one GEMM on a GPU's tensor cores that gathers its columns on the way, for float16, bfloat16, and
+  float32 under ``set_float32_precision("tf32")``.
 * ``pointwise``: 1x1, stride 1, no padding: the image is its own column matrix, one GEMM an image.
 * ``direct``: one or two filters a group (depthwise): loops over taps, no columns.
 * ``im2col``: columns in bounded chunks, one GEMM a chunk.
 
-All three keep NaN and inf of the image local and sum whole numbers exactly, so ``exact`` is ``auto`` among them.
-They differ in one corner: padding times an infinite weight is ``0 * inf = NaN`` in im2col and skipped in direct.
+All keep NaN and inf of the image local. The last three also sum whole numbers exactly, so ``exact`` is ``auto`` among
+them. They differ in one corner: padding times an infinite weight is skipped in direct and ``0 * inf = NaN`` elsewhere.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from minicnn.errors import ArgumentError
+from minicnn.errors import ArgumentError, DTypeError, MinicnnError
+from minicnn.kernels.arrays import STORAGE_DTYPES, Array, cupy, device_of, is_cupy
+from minicnn.kernels.precision import float32_precision
 from minicnn.kernels.window import Window2d
 
-KNOBS = ("auto", "exact", "im2col", "direct")
+KNOBS = ("auto", "exact", "im2col", "direct", "implicit_gemm")
 
 # Up to this many filters a group, making the columns costs more than the direct kernel's loops (measured; at 4 they
 # are even on 56x56 images and columns win on smaller ones).
@@ -38,8 +43,10 @@ class Choice(NamedTuple):
 def conv_plan(plan: str) -> Iterator[None]:
     """Context manager: how convolutions inside the block (and their backward passes) are computed.
 
-    ``"auto"`` chooses by shapes; ``"exact"`` chooses among the plans that keep NaN and inf local and sum whole
-    numbers exactly; ``"im2col"`` and ``"direct"`` force one.
+    ``"auto"`` chooses by shapes, dtype and device; ``"exact"`` chooses among the plans that keep NaN and inf local and
+    sum whole numbers exactly; ``"im2col"``, ``"direct"`` and ``"implicit_gemm"`` force one. The last needs a GPU of
+    compute capability 8.0 and float16, bfloat16 or, under ``set_float32_precision("tf32")``, float32; elsewhere the
+    convolution raises.
     """
     if plan not in KNOBS:
         raise ArgumentError(f"conv_plan: plan={plan!r} does not exist, expected one of {', '.join(map(repr, KNOBS))}")
@@ -55,13 +62,68 @@ def current_plan() -> str:
     return _knob.get()
 
 
-def choose(knob: str, n: int, c: int, k: int, window: Window2d, groups: int) -> Choice:
-    """The plan for ``n`` images of ``c`` channels and ``k`` filters under ``knob``."""
-    if knob in ("im2col", "direct"):
+class Place(NamedTuple):
+    """What decides besides shapes: dtype and device of the arrays, and the precision of float32 products."""
+
+    dtype: str = "float32"
+    device: str = "cpu"
+    capability: int = 0  # of the GPU: 80 for 8.0
+    precision: str = "highest"
+
+
+def place_of(x: Array, precision: str) -> Place:
+    """Where a convolution of ``x`` runs."""
+    return Place(x.dtype.name, device_of(x), int(x.device.compute_capability) if is_cupy(x) else 0, precision)
+
+
+# Why a convolution cannot run on tensor cores: an error, what is wrong, and what mends it.
+Trouble = tuple[type[MinicnnError], str, str]
+
+
+def _tensor_core_trouble(place: Place) -> Trouble | None:
+    if place.device == "cpu":
+        return ArgumentError, "the arrays are on the CPU, which has no tensor cores", "x.to('gpu')"
+    if place.capability < 80:
+        has = f"{place.capability // 10}.{place.capability % 10}"
+        return ArgumentError, f"{place.device} has compute capability {has}, expected 8.0 or more", "conv_plan('auto')"
+    if place.dtype == "float32" and place.precision != "tf32":
+        fix = "minicnn.set_float32_precision('tf32')"
+        return (
+            DTypeError,
+            f"float32 is multiplied in {place.precision!r} precision, and tensor cores round to TF32",
+            fix,
+        )
+    if place.dtype not in ("float32", *STORAGE_DTYPES):
+        return DTypeError, f"tensor cores do not multiply {place.dtype} here", "x.astype('float16')"
+    return None
+
+
+def choose(knob: str, n: int, c: int, k: int, window: Window2d, groups: int, place: Place) -> Choice:
+    """The plan for ``n`` images of ``c`` channels and ``k`` filters under ``knob``.
+
+    **Raises** ArgumentError or DTypeError when ``implicit_gemm`` is forced where it cannot run.
+    """
+    trouble = _tensor_core_trouble(place)
+    if knob == "implicit_gemm" and trouble:
+        error, wrong, fix = trouble
+        raise error(f"conv_plan('implicit_gemm'): {wrong}; fix: {fix}")
+    if knob in ("im2col", "direct", "implicit_gemm"):
         return Choice(knob, f"conv_plan({knob!r}) forces it")
-    filters, pixels = k // groups, window.oh * window.ow
+    filters = k // groups
     if filters <= DIRECT_FILTERS and (groups > 1 or not window.is_pointwise):
         return Choice("direct", f"filters a group: {filters}, at most {DIRECT_FILTERS}: columns would not pay")
+    if knob == "auto" and trouble is None:
+        kind = "float32 as TF32" if place.dtype == "float32" else place.dtype
+        return Choice("implicit_gemm", f"{kind} on {place.device}: tensor cores, columns gathered on the way")
+    plan, reason = _by_shape(n, filters, window)
+    return Choice(
+        plan, reason if trouble is None or place.device == "cpu" else f"{reason}; no tensor cores: {trouble[1]}"
+    )
+
+
+def _by_shape(n: int, filters: int, window: Window2d) -> Choice:
+    """Which GEMM for three or more filters a group."""
+    pixels = window.oh * window.ow
     if window.is_pointwise and (pixels >= POINTWISE_PIXELS or n == 1):
         return Choice("pointwise", "1x1, stride 1, no padding: the image is its own column matrix")
     if window.is_pointwise:
@@ -76,16 +138,32 @@ def explain(
     padding: Any = 0,
     dilation: Any = 1,
     groups: int = 1,
+    dtype: str = "float32",
+    device: str = "cpu",
 ) -> str:
-    """What ``auto`` picks for this convolution and why, in one line; ``padding`` in numbers."""
+    """What ``auto`` picks for this convolution and why, in one line; ``padding`` in numbers.
+
+    **Raises** DeviceError for a GPU that cannot be had.
+    """
     n, c, h, w = x_shape
     (sh, sw), (dh, dw), (vertical, horizontal) = _pair(stride), _pair(dilation), _pair(padding)
     (top, bottom), (left, right) = _pair(vertical), _pair(horizontal)
     kh, kw = weight_shape[2:]
     oh, ow = (h + top + bottom - dh * (kh - 1) - 1) // sh + 1, (w + left + right - dw * (kw - 1) - 1) // sw + 1
     window = Window2d(h, w, kh, kw, sh, sw, top, bottom, left, right, dh, dw, oh, ow)
-    plan, reason = choose("auto", n, c, weight_shape[0], window, groups)
+    place = Place(dtype, device, _capability(device), float32_precision())
+    plan, reason = choose("auto", n, c, weight_shape[0], window, groups, place)
     return f"{plan}: {reason}"
+
+
+def _capability(device: str) -> int:
+    """The compute capability of the GPU ``device`` names ("gpu", "cuda", "cuda:1"); 0 for the CPU."""
+    if device == "cpu":
+        return 0
+    named = re.fullmatch(r"(?:gpu|cuda)(?::(\d+))?", device)
+    if named is None:
+        raise ArgumentError(f"explain: device={device!r} is unknown, expected 'cpu', 'gpu' or 'cuda:<index>'")
+    return int(cupy().cuda.Device(int(named[1] or 0)).compute_capability)
 
 
 def _pair(value: Any) -> tuple[Any, Any]:

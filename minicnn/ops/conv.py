@@ -4,6 +4,8 @@ from typing import Any
 
 from minicnn.errors import ArgumentError, ShapeError
 from minicnn.kernels import conv as K
+from minicnn.kernels.precision import float32_precision
+from minicnn.kernels.reduction import channel_sum
 from minicnn.kernels.window import Window2d
 from minicnn.ops.geometry import Padding, Pair, batched, integer, pair, window2d
 from minicnn.record import record, unwrap
@@ -38,15 +40,15 @@ def conv2d(
     _check_channels(images.shape, wa.shape, groups)
     _check_bias("conv2d", ba, wa.shape[0])
     window = window2d("conv2d", images.shape[2:], wa.shape[2:], stride, padding, dilation)
-    knob = K.current_plan()
-    y = K.conv2d_forward(images, wa, ba, window, groups, knob)
+    how = K.current_plan(), float32_precision()  # of backward too
+    y = K.conv2d_forward(images, wa, ba, window, groups, *how)
 
     def vjp(gy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         g = gy.reshape(len(images), len(wa), *window.out)
         return (
-            K.conv2d_grad_x(g, wa, window, groups, knob).reshape(xa.shape) if needs[0] else None,
-            K.conv2d_grad_w(g, images, window, groups, knob) if needs[1] else None,
-            g.sum((0, 2, 3)) if needs[2] else None,
+            K.conv2d_grad_x(g, wa, window, groups, *how).reshape(xa.shape) if needs[0] else None,
+            K.conv2d_grad_w(g, images, window, groups, *how) if needs[1] else None,
+            channel_sum(g) if needs[2] else None,
         )
 
     return record("conv2d", y[0] if unbatched else y, (x, weight, bias), vjp)
@@ -88,15 +90,15 @@ def conv_transpose2d(
         )
     _check_bias("conv_transpose2d", ba, wa.shape[1] * groups)
     window = transposed_window2d(images.shape[2:], wa.shape[2:], stride, padding, output_padding, dilation)
-    knob = K.current_plan()
-    y = K.conv_transpose2d_forward(images, wa, ba, window, groups, knob)
+    how = K.current_plan(), float32_precision()  # of backward too
+    y = K.conv_transpose2d_forward(images, wa, ba, window, groups, *how)
 
     def vjp(gy: Any, needs: tuple[bool, ...]) -> tuple[Any, ...]:
         g = gy.reshape(len(images), wa.shape[1] * groups, window.h, window.w)
         return (
-            K.conv2d_forward(g, wa, None, window, groups, knob).reshape(xa.shape) if needs[0] else None,
-            K.conv2d_grad_w(images, g, window, groups, knob) if needs[1] else None,
-            g.sum((0, 2, 3)) if needs[2] else None,
+            K.conv2d_forward(g, wa, None, window, groups, *how).reshape(xa.shape) if needs[0] else None,
+            K.conv2d_grad_w(images, g, window, groups, *how) if needs[1] else None,
+            channel_sum(g) if needs[2] else None,
         )
 
     return record("conv_transpose2d", y[0] if unbatched else y, (x, weight, bias), vjp)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tests.emulator import pretend_cuda
+from tests.emulator import pretend_cuda, pretend_linalg
 from tests.emulator.pretend_cuda import Device, synchronisations
 from tests.emulator.raw_module import RawModule, exposed, guarded
 
@@ -148,6 +148,7 @@ METHODS = """
 
 def _method(name: str) -> Callable[..., Any]:
     def method(self: ndarray, *args: Any, **kwargs: Any) -> Any:
+        _as_cupy(name, (self, *args))
         return self._result(getattr(self.host, name)(*unwrapped(args), **unwrapped(kwargs)))
 
     method.__name__ = name
@@ -170,6 +171,15 @@ _SAME = """
 """
 FUNCTIONS = frozenset(_SAME.split())
 SYNCHRONISING = frozenset(("array_equal", "bincount", "nonzero"))  # CuPy asks the GPU for a size or a value
+NO_BFLOAT16 = frozenset(("argmax", "argmin", "argsort", "bincount", "clip", "cumprod", "cumsum", "sort", "where"))
+
+
+def _as_cupy(name: str, args: tuple[Any, ...]) -> None:
+    """What CuPy does that NumPy does not: wait for the GPU, or refuse."""
+    if name in SYNCHRONISING:
+        synchronisations[name] += 1
+    if name in NO_BFLOAT16 and any(isinstance(a, ndarray) and a.dtype.name == "bfloat16" for a in args):
+        raise TypeError(f"Wrong type bfloat16 of arguments for cupy_{name}")
 
 
 def owned(host: Any) -> ndarray:
@@ -198,8 +208,7 @@ def unwrapped(value: Any) -> Any:
 def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """``function`` of NumPy on the host arrays; views stay views, an ``out`` is returned as it was given."""
     name = function.__name__
-    if name in SYNCHRONISING:
-        synchronisations[name] += 1
+    _as_cupy(name, args)
     out = kwargs.pop("out", None)
     out = out[0] if isinstance(out, tuple) else out
     plain_args, plain = unwrapped(args), unwrapped(kwargs)
@@ -218,8 +227,8 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 
 
 def _matmul(operands: tuple[np.ndarray, ...], out: ndarray | None) -> ndarray:
-    """As cuBLAS: half and bfloat16 are multiplied and summed in float32."""
-    a, b = operands
+    """As cuBLAS: half and bfloat16 are multiplied and summed in float32, float32 perhaps as TF32."""
+    a, b = pretend_linalg.factors(*operands)
     low = a.dtype.itemsize == 2
     product = np.matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype) if low else np.matmul(a, b)
     if out is None:
@@ -245,6 +254,7 @@ def _module() -> types.ModuleType:
     cupy.add.at = lambda target, index, values: np.add.at(target.host, unwrapped(index), unwrapped(values))
     cupy.__version__ = "14.0 (pretended)"
     cupy.cuda = pretend_cuda.cuda_module()
+    cupy._core = types.SimpleNamespace(_routines_linalg=pretend_linalg)
     cupy.get_default_memory_pool = lambda: pretend_cuda.pool
     return cupy  # type: ignore[no-any-return]
 
