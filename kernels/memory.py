@@ -59,8 +59,9 @@ def explain_shortage(xp: ModuleType) -> None:
 
 
 def _shortage(xp: ModuleType) -> str:
-    now = memory(xp)
+    now, limit = memory(xp), xp.get_default_memory_pool().get_limit()
     return (
         f"cuda:{xp.cuda.Device().id}: of {readable(now.total)} there, {readable(now.used)} are in use by this process "
         f"and {readable(now.free + now.held - now.used)} are free"
+        + (f"; its pool has a limit of {readable(limit)}" if limit else "")
     )

@@ -115,6 +115,9 @@ class MemoryPool:
     def set_limit(self, size: int = 0) -> None:
         self.limit = size
 
+    def get_limit(self) -> int:
+        return self.limit
+
 
 pool = MemoryPool()
 _allocator: list[Callable[[int], Any]] = [pool.malloc]
