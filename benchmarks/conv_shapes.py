@@ -51,9 +51,8 @@ class Conv(NamedTuple):
         """What decides how a convolution behaves; ``--quick`` takes one of each."""
         if self.groups > 1:
             return "depthwise" if self.groups == self.channels else "grouped"
-        if self.kernel == 1:
-            return "pointwise"
-        return "3x3" if (self.kernel, self.stride) == (3, 1) else "strided or large"
+        named = {(1, 1): "pointwise", (3, 1): "3x3"}
+        return named.get((self.kernel, self.stride), "strided or large")
 
     def __str__(self) -> str:
         groups = f" g{self.groups}" if self.groups > 1 else ""

@@ -19,6 +19,7 @@ import pytest
 import threadpoolctl
 import timing
 from conv_shapes import Conv, Trace
+from torch_peer import Torch
 
 from minicnn.kernels import conv as K
 from minicnn.kernels import launch
@@ -326,3 +327,16 @@ def test_with_torch_rows_have_ratios_and_the_picture_is_drawn(tmp_path):
         assert row["ratio"] == pytest.approx(row["torch_milliseconds"] / row["milliseconds"])
     assert all(line["geometric_mean"] > 0 for line in figures["summary"])
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("conv", [Conv(4, 9, 6, 3, 2, 1, 2), Conv(5, 4, 3)], ids=str)
+def test_torch_is_given_the_same_work(conv):
+    """The peer's three passes are those of the reference: a ratio compares like with like."""
+    pytest.importorskip("torch")
+    rng = np.random.default_rng(5)
+    shapes = (conv.x_shape(2), conv.weight_shape, conv.y_shape(2))
+    x, weight, gy = (rng.standard_normal(shape) for shape in shapes)
+    calls = Torch("cpu", "float64").calls(conv, x, weight, gy)
+    assert tuple(calls) == conv_rows.PASSES
+    for which, call in calls.items():
+        assert conv_reference.error(call().numpy(), conv_reference.reference(which, conv, x, weight, gy)) < 1e-13
