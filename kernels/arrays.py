@@ -96,9 +96,10 @@ def is_storage(dtype: np.dtype[Any]) -> bool:
 def bfloat16() -> np.dtype[Any]:
     """The dtype that ml_dtypes adds to NumPy; the only place that imports it."""
     try:
-        return np.dtype(importlib.import_module("ml_dtypes").bfloat16)
+        dtype: np.dtype[Any] = np.dtype(importlib.import_module("ml_dtypes").bfloat16)
     except ModuleNotFoundError as error:
         raise DTypeError("dtype bfloat16 needs the package ml_dtypes; fix: pip install ml_dtypes") from error
+    return dtype
 
 
 def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -51,7 +51,8 @@ def test_array_arithmetic_outside_any_layer(room):
     room(X.nbytes - 1)
     message = (
         r"^4\.0 KiB do not fit on cuda:0: of 80\.0 GiB there, .* are in use by this process and .* are free; "
-        r"its pool has a limit of .*; fix: a smaller batch or smaller images, no_grad\(\) .*, or minicnn\.checkpoint\(block, x\)"
+        r"its pool has a limit of .*; fix: a smaller batch or smaller images, "
+        r"no_grad\(\) .*, or minicnn\.checkpoint\(block, x\)"
     )
     with pytest.raises(OutOfMemoryError, match=message):
         ops.exp(x)

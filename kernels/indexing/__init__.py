@@ -23,7 +23,8 @@ def add_at(gx: Array, index: tuple[Any, ...], gy: Array) -> None:
 
 def _positions(shape: tuple[int, ...], index: tuple[Any, ...], xp: Any) -> Array:
     """Where in the flat array each element of ``array[index]`` lies, as a vector: no more memory than the result."""
-    total, stride = 0, 1
+    total: Array = 0
+    stride = 1
     for d in reversed(range(len(shape))):
         line = xp.arange(shape[d]).reshape(tuple(-1 if e == d else 1 for e in range(len(shape))))
         total = total + xp.broadcast_to(line, shape)[index] * stride

@@ -38,7 +38,7 @@ class Figures(NamedTuple):
     step: int
     loss: Tensor
     correct: Tensor
-    count: int
+    images: int
 
 
 class Result(NamedTuple):
@@ -192,7 +192,7 @@ class Trainer:
             for step, loss, correct in zip(figures, losses, corrects, strict=True):
                 if not math.isfinite(loss):
                     raise self._diverged(f"the loss is {loss}", step.step)
-                self.part.add(loss, correct, step.count)
+                self.part.add(loss, correct, step.images)
 
     def _validate(self, row: dict[str, float]) -> bool:
         """End the epoch: complete its row, and save ``best`` when no epoch before was better."""
