@@ -5,6 +5,7 @@ from typing import Any
 
 from minicnn.errors import ShapeError
 from minicnn.kernels import linear as K
+from minicnn.kernels.reduction import channel_sum
 from minicnn.record import record, unwrap
 from minicnn.tensor import Tensor
 
@@ -27,7 +28,7 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
         return (
             K.linear_grad_x(g, wa).reshape(*lead, inputs) if needs[0] else None,
             K.linear_grad_w(g, rows) if needs[1] else None,
-            g.sum(0) if needs[2] else None,
+            channel_sum(g) if needs[2] else None,
         )
 
     return record("linear", y, (x, weight, bias), vjp)
