@@ -129,7 +129,10 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         return self
 
     def fill(self, value: Any) -> None:
-        self.host.fill(value)
+        if isinstance(value, ndarray):  # CuPy looks whether it is 0
+            self.host.fill(value._waits("fill with an array").item())
+        else:
+            self.host.fill(value)
 
     def copy(self, order: str = "C") -> "ndarray":
         return owned(self.host.copy(order))
@@ -267,7 +270,7 @@ def _from_host(data: Any, dtype: Any = None) -> ndarray:
     """The one door from host memory to the device; an array that is there already comes back itself."""
     if isinstance(data, ndarray):
         same = dtype is None or data.dtype == np.dtype(dtype)
-        return data if same and data.flags.c_contiguous else owned(np.ascontiguousarray(data.host, dtype))
+        return data if same and data.flags.c_contiguous else owned(np.asarray(data.host, dtype, order="C"))
     return owned(np.asarray(data, dtype))
 
 
