@@ -1,5 +1,5 @@
-// Elementwise kernels: `y = f(x)` and `gx = f(gy, kept)` over flat arrays, f a lambda from one element to one. The lambda
-// of `map_at` is also given the element's index i.
+// Elementwise kernels: `y = f(x)` and `gx = f(gy, kept)` over flat arrays, f a lambda from one element to one. The
+// lambda of `map_at` is also given the element's index i.
 #pragma once
 #include "loops.cuh"
 
@@ -8,9 +8,10 @@
 template <class T> constexpr int AT_ONCE = 16 / sizeof(T);
 
 // Each thread takes the items first, first + blockDim.x, ... (AT_ONCE of them), and strides over what is left.
-#define EACH_FEW(first, size)                                                                   \
-  for (Index first = (Index)blockIdx.x * (Index)blockDim.x * AT_ONCE<T> + (Index)threadIdx.x,   \
-             stride_##first = (Index)gridDim.x * (Index)blockDim.x * AT_ONCE<T>; first < (size); first += stride_##first)
+#define EACH_FEW(first, size)                                                                 \
+  for (Index first = (Index)blockIdx.x * (Index)blockDim.x * AT_ONCE<T> + (Index)threadIdx.x, \
+             stride_##first = (Index)gridDim.x * (Index)blockDim.x * AT_ONCE<T>;              \
+       first < (size); first += stride_##first)
 
 template <class T, class F> __device__ __forceinline__ void map_at(const T* x, T* y, Index size, F f) {
   EACH_FEW(first, size) {

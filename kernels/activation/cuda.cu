@@ -1,7 +1,8 @@
-// CUDA twins of the activations (contract: __init__.py). Elementwise ones map one number v (and its upstream gradient g)
-// to one number; float32, half and bfloat16 are computed in float throughout, also where the CPU takes float64.
+// CUDA twins of the activations (contract: __init__.py). Elementwise ones map one number v (and its upstream gradient
+// g) to one number; float32, half and bfloat16 are computed in float throughout, also where the CPU takes float64.
 #include "map.cuh"
 #include "reduce.cuh"
+#include "team.cuh"
 
 #define ROOT_HALF 0.70710678118654752440
 #define ROOT_2_OVER_PI 0.79788456080286535588
@@ -193,9 +194,10 @@ __global__ void prelu_grad_x(const T* gy, const T* x, const T* weight, T* gx, In
          [=](auto g, auto v, Index i) { return v > 0 ? g : compute<T>(weight[i / s % channels]) * g; });
 }
 
-// partial (channels, slices): one block sums one slice of a channel's n * s elements e. A channel may be the whole array.
+// partial (channels, slices): one block sums a slice of a channel's n * s elements e. A channel may be the whole array.
 template <class T>
-__global__ void prelu_partial_w(const T* gy, const T* x, Index n, Index channels, Index s, Index slices, double* partial) {
+__global__ void prelu_partial_w(const T* gy, const T* x, Index n, Index channels, Index s, Index slices,
+                                double* partial) {
   Index elements = n * s;
   EACH_BLOCK(b, channels * slices) {
     Index c = b / slices, first = b % slices * SLICE;
@@ -220,74 +222,81 @@ __global__ void prelu_grad_w(const double* partial, Index channels, Index slices
   }
 }
 
-// Softmax sees (n, classes, positions); a row r is one distribution over c, its elements `positions` apart. Where there
-// is one position, the threads of a block share a row (`together`); else each thread has its own, and neighbours in the
-// grid are neighbours in memory. NaN, +inf, and -inf alone, make the total NaN, and that the row.
-struct Rows {
-  Index row, row_step, c, c_step;  // where this thread starts, and how it goes on
-  __device__ explicit Rows(bool together)
-      : row(together ? (Index)blockIdx.x : (Index)blockIdx.x * (Index)blockDim.x + (Index)threadIdx.x),
-        row_step(together ? (Index)gridDim.x : (Index)gridDim.x * (Index)blockDim.x),
-        c(together ? (Index)threadIdx.x : 0),
-        c_step(together ? (Index)blockDim.x : 1) {}
-};
-#define EACH_ROW(r) for (Index r = rows.row; r < n * positions; r += rows.row_step)
-#define EACH_CLASS(i)                                                                         \
-  for (Index i = (r / positions * classes + rows.c) * positions + r % positions,              \
-             end = (r / positions + 1) * classes * positions; i < end; i += rows.c_step * positions)
+// Softmax sees (n, classes, positions); a row r = (n, i) is one distribution, its classes c `positions` apart. A team
+// shares a row where that is 1; else each thread has its own, and what neighbouring threads touch is neighbouring. A
+// team without a row has no classes.
+__device__ __forceinline__ Index first_class(Index r, Index rows, Index classes, Index positions) {
+  return r < rows ? r / positions * classes * positions + r % positions : 0;
+}
 
-template <class T> __device__ compute<T> row_top(const T* x, Index r, Index classes, Index positions, Rows rows, bool together) {
-  compute<T> top = x[r / positions * classes * positions + r % positions];
-  EACH_CLASS(i) {
-    compute<T> v = x[i];
-    if (v > top) top = v;
-  }
-  return together ? block_max(top) : top;
+// The largest of a row. NaN, +inf, or -inf alone, make the sum of the exponentials NaN, and that the row.
+template <class T> __device__ compute<T> row_top(const T* x, Index classes, Index positions, Index lanes) {
+  compute<T> top = classes ? compute<T>(x[0]) : compute<T>(0);
+  EACH_IN_TEAM(c, 0, classes, lanes) top = larger(top, compute<T>(x[c * positions]));
+  return team_max(top, lanes);
+}
+
+template <class T> __device__ double row_sum(const T* x, compute<T> top, Index classes, Index positions, Index lanes) {
+  double total = 0;
+  EACH_IN_TEAM(c, 0, classes, lanes) total += exp(compute<T>(x[c * positions]) - top);
+  return team_sum(total, lanes);
 }
 
 template <class T>
-__global__ void softmax_forward(const T* x, Index n, Index classes, Index positions, bool together, T* y) {
-  Rows rows(together);
-  EACH_ROW(r) {
-    compute<T> top = row_top(x, r, classes, positions, rows, together);
-    double total = 0;
-    EACH_CLASS(i) total += exp(compute<T>(x[i]) - top);
-    if (together) total = block_sum(total);
-    EACH_CLASS(i) y[i] = T(exp(compute<T>(x[i]) - top) / compute<T>(total));
+__global__ void softmax_forward(const T* x, Index rows, Index classes, Index positions, T* y, Index lanes) {
+  EACH_TEAM(r, rows, lanes) {
+    Index first = first_class(r, rows, classes, positions), present = r < rows ? classes : 0;
+    compute<T> top = row_top(x + first, present, positions, lanes);
+    compute<T> total = row_sum(x + first, top, present, positions, lanes);
+    EACH_IN_TEAM(c, 0, present, lanes) {
+      Index e = first + c * positions;
+      y[e] = T(exp(compute<T>(x[e]) - top) / total);
+    }
   }
 }
 
 template <class T>
-__global__ void softmax_grad_x(const T* gy, const T* y, Index n, Index classes, Index positions, bool together, T* gx) {
-  Rows rows(together);
-  EACH_ROW(r) {
+__global__ void softmax_grad_x(const T* gy, const T* y, Index rows, Index classes, Index positions, T* gx,
+                               Index lanes) {
+  EACH_TEAM(r, rows, lanes) {
+    Index first = first_class(r, rows, classes, positions), present = r < rows ? classes : 0;
     double total = 0;
-    EACH_CLASS(i) total += double(compute<T>(gy[i])) * double(compute<T>(y[i]));
-    if (together) total = block_sum(total);
-    EACH_CLASS(i) gx[i] = T(compute<T>(y[i]) * compute<T>(compute<T>(gy[i]) - total));
+    EACH_IN_TEAM(c, 0, present, lanes) {
+      Index e = first + c * positions;
+      total += double(compute<T>(gy[e])) * double(compute<T>(y[e]));
+    }
+    total = team_sum(total, lanes);
+    EACH_IN_TEAM(c, 0, present, lanes) {
+      Index e = first + c * positions;
+      gx[e] = T(compute<T>(y[e]) * compute<T>(compute<T>(gy[e]) - total));
+    }
   }
 }
 
 template <class T>
-__global__ void log_softmax_forward(const T* x, Index n, Index classes, Index positions, bool together, T* y) {
-  Rows rows(together);
-  EACH_ROW(r) {
-    compute<T> top = row_top(x, r, classes, positions, rows, together);
-    double total = 0;
-    EACH_CLASS(i) total += exp(compute<T>(x[i]) - top);
-    if (together) total = block_sum(total);
-    compute<T> log_total = log(total);
-    EACH_CLASS(i) y[i] = T(compute<T>(x[i]) - top - log_total);
+__global__ void log_softmax_forward(const T* x, Index rows, Index classes, Index positions, T* y, Index lanes) {
+  EACH_TEAM(r, rows, lanes) {
+    Index first = first_class(r, rows, classes, positions), present = r < rows ? classes : 0;
+    compute<T> top = row_top(x + first, present, positions, lanes);
+    compute<T> log_total = log(row_sum(x + first, top, present, positions, lanes));
+    EACH_IN_TEAM(c, 0, present, lanes) {
+      Index e = first + c * positions;
+      y[e] = T(compute<T>(x[e]) - top - log_total);
+    }
   }
 }
 
 template <class T>
-__global__ void log_softmax_grad_x(const T* gy, const T* y, Index n, Index classes, Index positions, bool together, T* gx) {
-  Rows rows(together);
-  EACH_ROW(r) {
+__global__ void log_softmax_grad_x(const T* gy, const T* y, Index rows, Index classes, Index positions, T* gx,
+                                   Index lanes) {
+  EACH_TEAM(r, rows, lanes) {
+    Index first = first_class(r, rows, classes, positions), present = r < rows ? classes : 0;
     double total = 0;
-    EACH_CLASS(i) total += compute<T>(gy[i]);
-    if (together) total = block_sum(total);
-    EACH_CLASS(i) gx[i] = T(compute<T>(gy[i]) - exp(compute<T>(y[i])) * compute<T>(total));
+    EACH_IN_TEAM(c, 0, present, lanes) total += compute<T>(gy[first + c * positions]);
+    total = team_sum(total, lanes);
+    EACH_IN_TEAM(c, 0, present, lanes) {
+      Index e = first + c * positions;
+      gx[e] = T(compute<T>(gy[e]) - exp(compute<T>(y[e])) * compute<T>(total));
+    }
   }
 }

@@ -2,9 +2,9 @@
 
 from minicnn.kernels.arrays import Array, allocate
 from minicnn.kernels.launch import CudaSource
+from minicnn.kernels.team import launch_teams
 
 SLICE = 1 << 14  # elements of a channel that one block sums
-SHARED_CLASSES = 32  # distributions of at least so many classes, contiguous, take a block each, others a thread each
 
 SOURCE = CudaSource(__file__, SLICE=SLICE)
 
@@ -135,11 +135,11 @@ def prelu_grad_w(gy: Array, x: Array, gw: Array) -> None:
 
 
 def _softmax(kernel: str, *arrays: Array) -> None:
-    """Run ``kernel`` over the rows of (n, c, s), each shared by a block or walked by one thread."""
+    """Run ``kernel`` over the rows of (n, c, s): shared by a team where c is contiguous, else one thread each."""
     n, classes, positions = arrays[0].shape
-    together = positions == 1 and classes >= SHARED_CLASSES
-    launch = SOURCE.launch_blocks if together else SOURCE.launch
-    launch(kernel, arrays[0].dtype, n * positions, *arrays[:-1], n, classes, positions, together, arrays[-1])
+    size = classes if positions == 1 else 1
+    sizes = (n * positions, classes, positions)
+    launch_teams(SOURCE, kernel, arrays[0].dtype, n * positions, size, *arrays[:-1], *sizes, arrays[-1])
 
 
 def softmax_forward(x: Array, y: Array) -> None:

@@ -69,7 +69,8 @@ __global__ void momentum_step(TABLE, double lr, double momentum, double dampenin
 }
 
 template <class T>
-__global__ void caffe_momentum_step(TABLE, double lr, double momentum, double weight_decay, bool nesterov, bool maximize) {
+__global__ void caffe_momentum_step(TABLE, double lr, double momentum, double weight_decay, bool nesterov,
+                                    bool maximize) {
   typedef compute<T> C;
   C rate = lr, decay = weight_decay, mu = momentum;
   each_element<T, 3>(arrays, chunks, chunk_count, [=](C& w, C g, C& v) {

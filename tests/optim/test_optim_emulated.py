@@ -230,7 +230,8 @@ def test_the_joint_norm_is_clipped_as_on_the_cpu(norm_type, max_norm, dtype):
     assert isinstance(norm, Tensor) and norm.device == "cuda:0" and norm.dtype == np.float64
 
 
-def test_clipping_takes_four_launches_and_its_bits_do_not_depend_on_the_grid(monkeypatch, launches):
+@pytest.mark.parametrize("norm_type", [2.0, math.inf])
+def test_clipping_takes_four_launches_and_its_bits_do_not_depend_on_the_grid(monkeypatch, launches, norm_type):
     found = []
     for order, blocks in ((0, 1 << 20), (1, 1), (7, 3)):
         monkeypatch.setattr(launch, "MAX_BLOCKS", blocks)
@@ -238,7 +239,7 @@ def test_clipping_takes_four_launches_and_its_bits_do_not_depend_on_the_grid(mon
         give_gradients(tensors, 4)
         launches.clear()
         with emulator_options(order, write_sets=True):
-            norm = optim.clip_grad_norm_(tensors, 1.0)
+            norm = optim.clip_grad_norm_(tensors, 1.0, norm_type)
         optim.clip_grad_value_(tensors, 0.1)
         assert launches == {"norm_of_chunks": 1, "joint_norm": 1, "scale_to_norm": 1, "clip_values": 1}
         found.append([norm.numpy(), *(tensor.grad.numpy() for tensor in tensors)])
