@@ -43,7 +43,8 @@ def extreme_grad_x(gy: Array, index: Array, bins: Bins) -> Array:
     """``gx[index] += gy`` in each plane, in scan order; index -1 takes nothing."""
     n, c = gy.shape[:2]
     gx = allocate(gy, (n, c, bins.h, bins.w))
-    twin(__name__, gy).extreme_grad_x(_flat(gy), _flat(index), _flat(gx))
+    readers = (bins.row_readers, bins.col_readers)
+    twin(__name__, gy).extreme_grad_x(_flat(gy), _flat(index), *readers, bins.out[1], _flat(gx))
     return gx
 
 
@@ -60,7 +61,8 @@ def average_grad_x(gy: Array, bins: Bins) -> Array:
     """``gx[r, c]`` = sum of ``gy / divisor`` over the bins that cover (r, c), in scan order."""
     n, c = gy.shape[:2]
     gx = allocate(gy, (n, c, bins.h, bins.w))
-    twin(__name__, gy).average_grad_x(_planes(gy), bins.rows, bins.cols, _planes(gx))
+    readers = (bins.row_readers, bins.col_readers)
+    twin(__name__, gy).average_grad_x(_planes(gy), bins.rows, bins.cols, *readers, _planes(gx))
     return gx
 
 

@@ -3,7 +3,7 @@
 Strided windows, adaptive pools and global pools differ only in their bins, so one kernel serves all three.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 import numpy as np
@@ -18,7 +18,8 @@ class Bins:
     """Output (i, j) covers the pixels ``range(rows[0, i], rows[1, i], dh) x range(cols[0, j], cols[1, j], dw)``.
 
     Ends and starts lie inside the image; a bin without a pixel has start >= end. An average divides by
-    ``rows[2, i] * cols[2, j]``.
+    ``rows[2, i] * cols[2, j]``. The other way round, only outputs ``range(row_readers[0, r], row_readers[1, r])`` can
+    cover row r (all of them do unless dh > 1), and likewise for columns.
     """
 
     h: int
@@ -27,10 +28,27 @@ class Bins:
     cols: Indices  # (3, ow) int64
     dh: int = 1
     dw: int = 1
+    row_readers: Indices = field(init=False)  # (2, h) int64
+    col_readers: Indices = field(init=False)  # (2, w) int64
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "row_readers", _readers(self.rows, self.h, self.dh))
+        object.__setattr__(self, "col_readers", _readers(self.cols, self.w, self.dw))
 
     @property
     def out(self) -> tuple[int, int]:
         return self.rows.shape[1], self.cols.shape[1]
+
+
+def _readers(bins: Indices, size: int, step: int) -> Indices:
+    """For every pixel of one axis the first output whose bin has it, and one past the last; (0, 0) where none has."""
+    readers = np.zeros((2, size), np.int64)
+    spans = [slice(start, max(start, end), step) for start, end in bins[:2].T.tolist()]
+    for i, span in enumerate(spans):
+        readers[1, span] = i + 1
+    for i, span in reversed(list(enumerate(spans))):
+        readers[0, span] = i
+    return readers
 
 
 @lru_cache(maxsize=256)

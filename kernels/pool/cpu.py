@@ -1,6 +1,7 @@
 """Numba twins of pooling: (n, c) planes in parallel, one worker a plane.
 
-``i, j`` run over outputs, ``r, c`` over the pixels of a bin. ``rows`` and ``cols`` are those of ``Bins``.
+``i, j`` run over outputs, ``r, c`` over the pixels of a bin. ``rows`` and ``cols`` are those of ``Bins``; the readers
+of a pixel and the width ``ow`` are for twins that gather.
 """
 
 import numpy as np
@@ -31,7 +32,7 @@ def extreme_forward(x, rows, cols, dh, dw, smallest, y, index):
 
 
 @kernel()
-def extreme_grad_x(gy, index, gx):
+def extreme_grad_x(gy, index, row_readers, col_readers, ow, gx):
     planes, outputs = gy.shape
     for plane in prange(planes):
         gx[plane, :] = 0.0
@@ -55,7 +56,7 @@ def average_forward(x, rows, cols, y):
 
 
 @kernel()
-def average_grad_x(gy, rows, cols, gx):
+def average_grad_x(gy, rows, cols, row_readers, col_readers, gx):
     planes, oh, ow = gy.shape
     number = gx.dtype.type
     for plane in prange(planes):

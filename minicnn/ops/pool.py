@@ -9,7 +9,7 @@ import numpy as np
 
 from minicnn.errors import DTypeError, IndexRangeError, ShapeError
 from minicnn.kernels import pool as K
-from minicnn.kernels.arrays import Array, is_abstract
+from minicnn.kernels.arrays import Array, is_abstract, is_cupy
 from minicnn.kernels.pool import Bins, adaptive_bins, window_bins
 from minicnn.ops.geometry import Pair, batched, integer, pair, window2d
 from minicnn.record import check_device, record, record_several, unwrap
@@ -119,7 +119,8 @@ def max_unpool2d(
     numbers count) says otherwise, by less than a stride.
     **Math** ``y[indices] = x`` in each plane. **Ties** of equal indices the last in scan order stays and it alone gets
     the gradient (PyTorch: some writer stays, all get it). **Saves** the indices, 4 bytes each.
-    **Raises** IndexRangeError for an index outside the output.
+    **Raises** IndexRangeError for an index outside the output. On the GPU nobody looks, because the host would have to
+    wait: such an index makes the first pixel of its plane NaN, and so its own gradient.
     """
     op = "max_unpool2d"
     (xa,) = unwrap(op, x=x)
@@ -230,8 +231,11 @@ def _unpool_indices(op: str, xa: Array, indices: Array, alone: bool, out: tuple[
     shape = tuple(xa.shape[1:] if alone else xa.shape)
     if indices.shape != shape:
         raise ShapeError(f"{op}: indices has shape {indices.shape}, expected the shape of x, {shape}")
-    if not is_abstract(indices):
-        wrong = (indices < 0) | (indices >= out[0] * out[1])
+    pixels = out[0] * out[1]
+    if is_cupy(indices):
+        indices = indices.astype(np.int64, copy=False).clip(-1, pixels)  # still outside in 32 bits
+    elif not is_abstract(indices):
+        wrong = (indices < 0) | (indices >= pixels)
         if wrong.any():
             at = tuple(int(i) for i in np.unravel_index(int(wrong.argmax()), indices.shape))
             raise IndexRangeError(

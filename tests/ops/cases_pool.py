@@ -203,7 +203,7 @@ def window_mistakes(op):
 
 def extreme_cases(op, pick):
     def with_ties(x):
-        whole = x if is_abstract(x.data) else Tensor(np.round(x.numpy()))
+        whole = x if is_abstract(x.data) else Tensor(np.round(x.numpy()), device=x.device)
         return getattr(ops, op)(whole, 3, 2, 1, return_indices=True)
 
     return [

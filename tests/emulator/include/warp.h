@@ -88,6 +88,13 @@ static inline unsigned __ballot_sync(unsigned mask, int predicate) {
     if ((mask >> i & 1) && emu::from<int>(s, i)) bits |= 1u << i;
   return bits;
 }
+template <class T> static unsigned __match_any_sync(unsigned mask, T v) {
+  auto* s = emu::exchange(mask, v);
+  unsigned equal = 0;
+  for (int i = 0; i < 32; i++)
+    if ((mask >> i & 1) && emu::from<T>(s, i) == v) equal |= 1u << i;
+  return equal;
+}
 static inline int __any_sync(unsigned mask, int predicate) { return __ballot_sync(mask, predicate) != 0; }
 static inline int __all_sync(unsigned mask, int predicate) { return __ballot_sync(mask, !predicate) == 0; }
 
