@@ -94,7 +94,7 @@ WRONG = [
     (("--optimizer", "sdg"), "'sdg' is not one of"),
     (("--size", "48"), "lenet5 was made for images of 1x32x32 and cannot take 1x48x48"),
     (("--size", "1"), "cannot take 1x1x1"),
-    (("--device", "gpu"), "fix: --device cpu"),
+    (("--device", "gpu"), "or go without: --device cpu"),
     (("--device", "gpuu"), "device 'gpuu' is unknown"),
     (("--out", "full"), "--out full is not empty; fix: another folder"),
     (("--out", "file"), "--out file is a file"),
