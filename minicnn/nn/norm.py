@@ -79,7 +79,8 @@ class _BatchNorm(_Running):
         training = self.training or self.running_mean is None
         y = ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training, momentum, self.eps)
         if learning and seen is not None:
-            seen.data[...] += 1
+            count = seen.data
+            count += 1
             seen.bump()
         return y
 

@@ -11,7 +11,7 @@ from typing import Any
 from minicnn.context import is_recomputing
 from minicnn.errors import ArgumentError, DTypeError, ShapeError
 from minicnn.kernels import norm as K
-from minicnn.kernels.arrays import Array, array_module, is_abstract, is_array
+from minicnn.kernels.arrays import Array, array_module, compute_dtype, is_abstract, is_array
 from minicnn.ops.arguments import number
 from minicnn.ops.geometry import integer
 from minicnn.ops.operands import quiet
@@ -48,11 +48,11 @@ def batch_norm(
     for name, running in (("running_mean", running_mean), ("running_var", running_var)):
         _check_running("batch_norm", name, running, given)
     momentum = number("batch_norm", "momentum", momentum, expected=_MOMENTUM)
-    y, mean, var = batch_norm_train(x, weight, bias, eps)
+    y, mean, var = _batch_norm_train(x, weight, bias, eps)
     count = y.size // y.shape[1]
     if count:
-        _update(running_mean, mean.data, momentum)
-        _update(running_var, var.data * (count / (count - 1)), momentum)
+        _update(running_mean, mean, momentum)
+        _update(running_var, var, momentum, count / (count - 1))
     return y
 
 
@@ -64,22 +64,32 @@ def batch_norm_train(x: Any, weight: Any = None, bias: Any = None, eps: float = 
 
     **Raises** ShapeError for a single value a channel, whose normalised value is always 0.
     """
+    y, *statistics = _batch_norm_train(x, weight, bias, eps)
+    mean, var = (Tensor.wrap(statistic.reshape(-1).astype(y.dtype)) for statistic in statistics)
+    return y, mean, var
+
+
+def _batch_norm_train(x: Any, weight: Any, bias: Any, eps: Any) -> tuple[Tensor, Array, Array]:
+    """y, mean and variance, the last two (1, C) in float64."""
     xa, wa, ba = unwrap("batch_norm", ("weight", "bias"), x=x, weight=weight, bias=bias)
     _check_channels("batch_norm", xa, weight=wa, bias=ba)
     eps = number("batch_norm", "eps", eps, 0)
-    c = xa.shape[1]
     if prod(xa.shape[:1] + xa.shape[2:]) == 1:
         raise ShapeError(
             f"batch_norm: x of shape {xa.shape} has one value per channel, expected more than 1 when training; "
             "fix: a larger batch, or training=False (model.eval())"
         )
-    mean, var = K.moments(xa, (1, c))
-    rstd = K.reciprocal_std(var, eps)
+    return _normalised("batch_norm", (x, weight, bias), (xa, wa, ba), (1, xa.shape[1]), eps)
+
+
+def _normalised(
+    op: str, tensors: tuple[Any, ...], arrays: tuple[Array, ...], shape: tuple[int, int], eps: float
+) -> tuple[Tensor, Array, Array]:
+    """x, weight and bias -> y, and the float64 mean and variance of ``shape`` that normalised it."""
+    xa, wa, ba = arrays
+    mean, var, rstd = K.moments(xa, shape, eps)
     y = K.channels_forward(xa, mean, rstd, wa, ba)
-    recorded = record(
-        "batch_norm", y, (x, weight, bias), lambda gy, needs: K.channels_grads(gy, xa, mean, rstd, wa, needs)
-    )
-    return recorded, *(Tensor.wrap(statistic.reshape(c).astype(xa.dtype)) for statistic in (mean, var))  # type: ignore[return-value]
+    return record(op, y, tensors, lambda gy, needs: K.channels_grads(gy, xa, mean, rstd, wa, needs)), mean, var
 
 
 def batch_norm_eval(
@@ -100,17 +110,11 @@ def _frozen(op: str, x: Any, running_mean: Any, running_var: Any, weight: Any, b
             f"{op}: {missing} is None, expected an array; fix: "
             + ("training=True uses the batch's" if op == "batch_norm" else "use_input_stats=True uses those of x")
         )
-    arrays = unwrap(
-        op,
-        ("weight", "bias"),
-        x=x,
-        running_mean=running_mean,
-        running_var=running_var,
-        weight=weight,
-        bias=bias,
-    )
-    xa, mean, var, wa, ba = arrays
-    _check_channels(op, xa, running_mean=mean, running_var=var, weight=wa, bias=ba)
+    xa, wa, ba = unwrap(op, ("weight", "bias"), x=x, weight=weight, bias=bias)
+    mean, var = unwrap(op, running_mean=running_mean, running_var=running_var)
+    _check_channels(op, xa, weight=wa, bias=ba)
+    for name, running in (("running_mean", mean), ("running_var", var)):
+        _check_running(op, name, running, xa)
     eps = number(op, "eps", eps, 0)
     center, rstd = mean.reshape(1, -1).astype(float), K.reciprocal_std(var.reshape(1, -1).astype(float), eps)
     y = K.channels_forward(xa, center, rstd, wa, ba)
@@ -152,10 +156,10 @@ def instance_norm(
             f"instance_norm: x of shape {xa.shape} has one value per channel and image, expected (N, C, *) with more "
             "than 1 spatial element; fix: a larger image, or use_input_stats=False"
         )
-    y, mean, var = _groups(x, xa, weight, wa, bias, ba, xa.shape[1], eps, "instance_norm")
+    y, mean, var = _normalised("instance_norm", (x, weight, bias), (xa, wa, ba), xa.shape[:2], eps)
     if xa.size:
-        _update(running_mean, mean.mean(0).astype(xa.dtype), momentum)
-        _update(running_var, (var.mean(0) * (count / (count - 1))).astype(xa.dtype), momentum)
+        _update(running_mean, mean.mean(0), momentum)
+        _update(running_var, var.mean(0) * (count / (count - 1)), momentum)
     return y
 
 
@@ -180,17 +184,7 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
         raise ShapeError(
             f"group_norm: x of shape {xa.shape} has one value per group with num_groups={groups}, expected more than 1"
         )
-    return _groups(x, xa, weight, wa, bias, ba, groups, eps, "group_norm")[0]
-
-
-def _groups(
-    x: Any, xa: Array, weight: Any, wa: Array, bias: Any, ba: Array, groups: int, eps: float, op: str
-) -> tuple[Tensor, Array, Array]:
-    mean, var = K.moments(xa, (xa.shape[0], groups))
-    rstd = K.reciprocal_std(var, eps)
-    y = K.channels_forward(xa, mean, rstd, wa, ba)
-    recorded = record(op, y, (x, weight, bias), lambda gy, needs: K.channels_grads(gy, xa, mean, rstd, wa, needs))
-    return recorded, mean, var
+    return _normalised("group_norm", (x, weight, bias), (xa, wa, ba), (n, groups), eps)[0]
 
 
 def layer_norm(
@@ -280,17 +274,16 @@ def _check_running(op: str, name: str, running: Any, x: Array) -> None:
     array = as_array(running, op=op, name=name)
     check_float(op, name, array)
     _check_channels(op, x, **{name: array})
-    if array.dtype != x.dtype:
+    if array.dtype not in (x.dtype, compute_dtype(x.dtype)):
         raise DTypeError(f"{op}: {name} has dtype {array.dtype}, but x has {x.dtype}; fix: {name}.astype('{x.dtype}')")
     check_device(op, ("x", x), (name, array))
 
 
-def _update(running: Any, value: Array, momentum: float) -> None:
-    """``running = (1 - momentum) * running + momentum * value`` in place, unless this is a second run of a block."""
+def _update(running: Any, value: Array, momentum: float, factor: float = 1.0) -> None:
+    """``running = (1 - momentum) * running + momentum * factor * value``, unless this is a second run of a block."""
     array = running.data if isinstance(running, Tensor) else running
     if running is None or is_recomputing() or is_abstract(array) or is_abstract(value):
         return
-    array *= 1 - momentum
-    array += momentum * value
+    K.update_running(array, value.reshape(-1), momentum, factor)
     if isinstance(running, Tensor):
         running.bump()

@@ -150,7 +150,14 @@ CASES = [
         label="training",
         geometry=lambda draw: {**train_geometry(draw), "running_mean": None, "running_var": None, "training": True},
         oracle=batch_norm_oracle,
-        edges={},
+        edges={
+            "running": {
+                "x": A((4, 70, 2)),
+                "running_mean": A((70,), grad=False),
+                "running_var": A((70,), "positive", grad=False),
+                "training": True,
+            }
+        },
         mistakes=(
             Mistake(
                 "wrong running mean",
