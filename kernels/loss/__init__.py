@@ -7,7 +7,7 @@ arrays of one shape. Reductions (mean, sum) are the caller's: a gate returns one
 
 from typing import Any
 
-from minicnn.kernels.arrays import Array, allocate, array_module, is_abstract, twin
+from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
 
 
 def cross_entropy_forward(
@@ -18,7 +18,8 @@ def cross_entropy_forward(
     **Shapes** x (n, c, s), target int64 (n, s), weight (c,) -> losses (n, s), lse (n, s) float64. **Math** with ``e``
     the label smoothing and ``lse = log sum_c exp(x_c)`` (maximum subtracted first, summed in float64),
     ``loss = (1-e) w_t (lse - x_t) + e/c sum_c w_c (lse - x_c)``; 0 where ``t == ignore_index``.
-    Labels are in range: the caller has checked them. A row with NaN or +inf, or all -inf, gives NaN.
+    A row with NaN or +inf, or all -inf, gives NaN. On the CPU labels are in range: the caller has checked them. On the
+    GPU that would make the host wait: a label out of range gives a NaN loss, and a gradient of NaN.
     """
     n, _, s = x.shape
     losses, lse = allocate(x, (n, s)), allocate(x, (n, s), "float64")
@@ -73,11 +74,12 @@ def nll_grad_x(scale: Array, target: Array, weight: Array, ignore_index: int) ->
     return gx
 
 
-def target_weight(target: Array, weight: Array, ignore_index: int) -> float:
-    """``sum of w_t`` over the positions that are not ignored, in float64: what the mean divides by."""
-    xp = array_module(weight)
-    kept = target[target != ignore_index]
-    return float(xp.bincount(kept, minlength=weight.shape[0]).astype("float64") @ weight.astype("float64"))
+def target_weight(target: Array, weight: Array, ignore_index: int) -> Any:
+    """``sum of w_t`` over the positions that are not ignored, in float64: what the mean divides by.
+
+    A number on the CPU; on the GPU an array without dimensions, which nothing waits for.
+    """
+    return twin(__name__, weight).target_weight(target, weight, ignore_index)
 
 
 def _compare(name: str, x: Array, target: Array, *numbers: Any) -> Array:

@@ -114,6 +114,11 @@ def nll_grad_x(scale, target, weight, ignore_index, gx):
                 gx[n, t, i] = -weight[t] * scale[n, i]
 
 
+def target_weight(target, weight, ignore_index):
+    kept = target[target != ignore_index]
+    return float(np.bincount(kept, minlength=weight.shape[0]).astype("float64") @ weight.astype("float64"))
+
+
 @kernel(parallel=False)
 def squared_error_forward(x, target, losses):
     for i in range(x.size):

@@ -11,7 +11,7 @@ import numpy as np
 
 from minicnn.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from minicnn.kernels import loss as K
-from minicnn.kernels.arrays import Array, allocate, contiguous, is_abstract
+from minicnn.kernels.arrays import Array, allocate, contiguous, device_of, is_abstract
 from minicnn.ops.arguments import number
 from minicnn.ops.loss_reduction import check_reduction, reduced, refuse_grad, scale_of
 from minicnn.record import check_device, record, unwrap
@@ -29,7 +29,10 @@ def _class_view(op: str, x: Array) -> tuple[int, int, int]:
 
 
 def _labels(op: str, x: Array, target: Any, ignore_index: int) -> Array:
-    """The class indices as int64 of shape (n, s), every one of them in range or ignored."""
+    """The class indices as int64 of shape (n, s), on the CPU every one of them in range or ignored.
+
+    The kernels of the GPU turn a label out of range into NaN instead: to look here, the host would wait for the GPU.
+    """
     n, c, s = _class_view(op, x)
     labels = as_array(target, op=op, name="target")
     if labels.dtype.kind not in "iu":
@@ -43,7 +46,7 @@ def _labels(op: str, x: Array, target: Any, ignore_index: int) -> Array:
         hint = "; one-hot labels: fix: target.argmax(1), or floats" if labels.shape == x.shape and x.ndim > 1 else ""
         raise ShapeError(f"{op}: target has shape {labels.shape}, expected {expected} for x of shape {x.shape}{hint}")
     check_device(op, ("x", x), ("target", labels))
-    if not (is_abstract(labels) or is_abstract(x)):
+    if device_of(labels) == device_of(x) == "cpu":
         wrong = (labels != ignore_index) & ((labels < 0) | (labels >= c))
         if wrong.any():
             index = np.unravel_index(int(wrong.argmax()), labels.shape)
@@ -86,7 +89,10 @@ def cross_entropy(
     stands for its one-hot vector, whose weight is that of its class). The mean of indices divides by the summed
     weights of the targets not ignored: NaN when all are ignored, as in PyTorch. The mean of probabilities divides by
     the number of positions.
-    **Saves** x, target, and one float64 a position. **Raises** IndexRangeError naming the first label out of range.
+    **Saves** x, target, and one float64 a position.
+
+    **Raises** IndexRangeError naming the first label out of range. On the GPU nobody looks, because the host would have
+    to wait: the loss of such a label, and every mean or sum with it, is NaN, and so is its gradient.
     """
     check_reduction("cross_entropy", reduction)
     ignore_index = _ignore("cross_entropy", ignore_index)
@@ -138,7 +144,8 @@ def nll_loss(x: Any, target: Any, weight: Any = None, ignore_index: int = -100, 
 
     **Shapes** x (C,), (N, C) or (N, C, d1, ...), target (), (N,) or (N, d1, ...) -> () or, unreduced, that of target.
     **Math** ``-w_t x_t``; the mean divides by the summed weights of the targets not ignored (NaN when all are).
-    **Saves** target only.
+    **Saves** target only. **Raises** IndexRangeError for a label out of range; on the GPU its loss is NaN, as in
+    ``cross_entropy``.
     """
     check_reduction("nll_loss", reduction)
     ignore_index = _ignore("nll_loss", ignore_index)

@@ -12,7 +12,7 @@ import numpy as np
 
 from minicnn.errors import ArgumentError, ShapeError
 from minicnn.kernels import loss as K
-from minicnn.kernels.arrays import Array, allocate, array_module, contiguous, is_abstract
+from minicnn.kernels.arrays import Array, allocate, array_module, contiguous, device_of, is_abstract, is_cupy
 from minicnn.ops.arguments import number
 from minicnn.ops.loss_reduction import check_reduction, reduced, refuse_grad, scale_of
 from minicnn.record import record, unwrap
@@ -56,13 +56,13 @@ def _record(
     grad_x: Callable[..., Array],
     *options: Any,
     grad_target: Callable[..., Array] | None = None,
-    count: float | None = None,
+    count: Any = None,
 ) -> Tensor:
     """Compute, weight and reduce; without ``grad_target`` the target's gradient is minus that of x."""
     xa, ta, wa = arrays
     losses = forward(xa, ta, *options)
     losses = losses if wa is None else losses * wa
-    divisor = float(losses.size if count is None else count)
+    divisor = float(losses.size) if count is None else count
 
     def vjp(gy: Array, needs: tuple[bool, ...]) -> tuple[Array | None, ...]:
         scale = scale_of(gy, xa.shape, reduction, divisor)
@@ -78,8 +78,12 @@ def _record(
     return record(op, reduced(losses, reduction, divisor), tensors, vjp)
 
 
-def _sum(weight: Array | None) -> float | None:
-    return None if weight is None or is_abstract(weight) else float(weight.sum(dtype=np.float64))
+def _sum(weight: Array | None) -> Any:
+    """The sum in float64, or None for the number of elements; on the GPU an array, which nothing waits for."""
+    if weight is None or is_abstract(weight):
+        return None
+    total = weight.sum(dtype=np.float64)
+    return total if is_cupy(total) else float(total)
 
 
 def mse_loss(x: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Tensor:
@@ -141,11 +145,12 @@ def binary_cross_entropy(x: Any, target: Any, weight: Any = None, reduction: str
 
     **Shapes** x and target the same, weight broadcast to them -> (), or theirs with ``reduction="none"``.
     **Math** ``-weight (t log(x) + (1-t) log(1-x))``, each logarithm at least -100. **Saves** x, target and weight.
-    **Raises** ArgumentError when x is outside 0 to 1.
+    **Raises** ArgumentError when x is outside 0 to 1. On the GPU the loss of such an x is NaN instead: to look, the
+    host would have to wait.
     """
     op = "binary_cross_entropy"
     xa, ta, wa = _checked(op, x, target, weight, reduction)
-    if not is_abstract(xa):
+    if device_of(xa) == "cpu":
         outside = (xa < 0) | (xa > 1)
         if outside.any():
             index = tuple(int(i) for i in np.unravel_index(int(outside.argmax()), xa.shape))

@@ -21,8 +21,11 @@ def refuse_grad(op: str, **constants: Any) -> None:
             raise GradientError(f"{op}: {name} requires a gradient, but has none here; fix: {name}.detach()")
 
 
-def reduced(losses: Array, reduction: str, count: float) -> Array:
-    """The losses as they are, their sum, or their sum over ``count`` (0/0 is NaN, as in PyTorch)."""
+def reduced(losses: Array, reduction: str, count: Any) -> Array:
+    """The losses as they are, their sum, or their sum over ``count`` (0/0 is NaN, as in PyTorch).
+
+    ``count`` is a number, or an array without dimensions on the GPU, which nothing waits for.
+    """
     if reduction == "none" or is_abstract(losses):
         return losses if reduction == "none" else allocate(losses, ())
     total = losses.sum(dtype=np.float64)
@@ -31,7 +34,7 @@ def reduced(losses: Array, reduction: str, count: float) -> Array:
     return array_module(losses).asarray(value, losses.dtype)
 
 
-def scale_of(gy: Array, shape: tuple[int, ...], reduction: str, count: float) -> Array:
+def scale_of(gy: Array, shape: tuple[int, ...], reduction: str, count: Any) -> Array:
     """The gradient of each single loss, given that of the reduced one."""
     if reduction == "none":
         return contiguous(gy).reshape(shape)

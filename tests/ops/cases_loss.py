@@ -106,6 +106,12 @@ CLASS_EDGES = {
         "ignore_index": 1,
         "reduction": "mean",
     },
+    "many_labels": {
+        "x": A((1100, 3)),
+        "target": A((1100,), "integers", 0, 3),
+        "weight": A((3,), "positive", grad=False),
+        "ignore_index": 2,
+    },
 }
 
 LABEL_MISTAKES = (
