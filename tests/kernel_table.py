@@ -1,12 +1,14 @@
 """Every kernel twin, what it launches on a GPU, and which cases prove it: ``docs/kernels.md`` is made of what is seen.
 
 ``python -m tests.kernel_table --write docs/kernels.md`` runs the edges of every operation's case, forward and backward,
-and every optimiser's case on the emulator, and records which CUDA twin launches which kernel. A twin or a kernel that
-nothing launches is a gap, and so is a CPU twin without a CUDA twin.
+and every optimiser's case on the emulator, and records which CUDA twin launches which kernel. Every launch proves that
+no two of its blocks write one address; geometries are drawn until each kernel has had several blocks. A CPU twin
+without a CUDA twin is a gap, and so is a twin or a kernel that nothing launches, or that had one block every time.
 """
 
 import argparse
 import ast
+import copy
 import importlib
 import inspect
 import sys
@@ -19,27 +21,34 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import Phase, given, seed, settings
+from hypothesis import strategies as st
 
+import minicnn
+from minicnn import Tensor, optim
 from minicnn.errors import DeviceError
 from minicnn.kernels import launch
+from minicnn.kernels.conv import PLANS
 from minicnn.kernels.launch import CudaSource
-from minicnn.tensor import Tensor
-from tests.emulator import emulated_gpu
+from tests.emulator import emulated_gpu, emulator_options
+from tests.ops.case import A, Case, Geometry, arrays_of, tensors_of
+from tests.ops.test_ops import CASES
+from tests.optim.test_optimizers import CASES as OPTIMIZERS
 
 KERNELS = Path(launch.__file__).parent
 
 
 def cpu_twins() -> dict[str, list[str]]:
-    """family -> its public Numba kernels, in the order of ``cpu.py``."""
+    """family -> the functions a gate can call: all of ``cpu.py``, in its order, but helpers and what is private."""
     found = {}
     for path in sorted(KERNELS.glob("*/cpu.py")):
         functions = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.FunctionDef)]
-        found[path.parent.name] = [f.name for f in functions if any(map(_is_kernel, f.decorator_list))]
+        found[path.parent.name] = [f.name for f in functions if not f.name.startswith("_") and not _is_helper(f)]
     return found
 
 
-def _is_kernel(decorator: ast.expr) -> bool:
-    return isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "kernel"
+def _is_helper(function: ast.FunctionDef) -> bool:
+    return any(getattr(decorator, "id", "").endswith("helper") for decorator in function.decorator_list)
 
 
 def cuda_modules() -> dict[str, list[ModuleType]]:
@@ -67,12 +76,12 @@ def cuda_twins(module: ModuleType) -> dict[str, Callable[..., Any]]:
 
 
 class Seen(NamedTuple):
-    """(family, twin) -> kernels it launched, and cases that called it; every kernel launched, by source file; cases that
-    cannot run on a GPU -> why."""
+    """(family, twin) -> kernels it launched, and cases that called it; every kernel launched, by source file; cases
+    that cannot run on a GPU -> why."""
 
     kernels: dict[tuple[str, str], dict[str, None]]
     cases: dict[tuple[str, str], dict[str, None]]
-    launched: set[tuple[Path, str]]
+    blocks: dict[tuple[Path, str], int]
     refused: dict[str, str]
 
 
@@ -82,19 +91,25 @@ class _Recorder:
     def __init__(self) -> None:
         self.case = ""
         self.running: list[tuple[str, str]] = []
-        self.seen = Seen(defaultdict(dict), defaultdict(dict), set(), {})
+        self.of_case: dict[str, set[tuple[Path, str]]] = defaultdict(set)  # the kernels it launched
+        self.seen = Seen(defaultdict(dict), defaultdict(dict), defaultdict(int), {})
 
     def install(self, patch: pytest.MonkeyPatch) -> None:
         for family, modules in cuda_modules().items():
             for module in modules:
                 for name, function in cuda_twins(module).items():
                     patch.setattr(module, name, self.watched((family, name), function))
+        tensor_cores = PLANS["implicit_gemm"]  # holds the functions themselves
+        watched = [self.watched(("conv", name), getattr(tensor_cores, name)) for name in tensor_cores._fields]
+        patch.setitem(PLANS, "implicit_gemm", type(tensor_cores)(*watched))
         launch_blocks = CudaSource.launch_blocks
 
         def recorded(source: CudaSource, kernel: str, dtype: Any, blocks: int, *args: Any, **options: Any) -> None:
             launch_blocks(source, kernel, dtype, blocks, *args, **options)
             if blocks:
-                self.seen.launched.add((source.path, kernel))
+                key = (source.path, kernel)
+                self.of_case[self.case].add(key)
+                self.seen.blocks[key] = max(self.seen.blocks[key], blocks)
                 for twin in self.running:
                     self.seen.kernels[twin][kernel] = None
 
@@ -112,38 +127,77 @@ class _Recorder:
         return call
 
 
-def programs() -> Iterator[tuple[str, Callable[[], None]]]:
-    """What is run: a name for the table and a function."""
-    from tests.ops.test_ops import CASES
-    from tests.optim.test_optimizers import CASES as OPTIMIZERS
+# Geometries for kernels that the cases' own are too small for: several blocks, several parts.
+LARGER: dict[str, Geometry] = {
+    "adaptive_max_pool2d": {"x": A((5, 13, 6, 6), "distinct"), "output_size": 1, "return_indices": True},
+    "cross_entropy": {
+        "x": A((1100, 2)),
+        "target": A((1100,), "integers", 0, 2),
+        "weight": A((2,), "positive", grad=False),
+        "reduction": "mean",
+    },
+    "dropout2d": {"x": A((3, 4, 5, 6)), "p": 0.4, "training": True, "seed": 2},
+    "global_avg_pool2d": {"x": A((5, 13, 6, 6))},
+    "nll_loss": {"x": A((40, 5)), "target": A((40,), "integers", 0, 5)},
+}
+ONE_BLOCK = {("optim", "joint_norm")}  # one sum, by one block
 
+
+def programs() -> Iterator[tuple[str, Callable[[], object]]]:
+    """What is run: a name for the table and a function."""
     for case in CASES:
-        for geometry in case.edges.values():
+        larger = [LARGER[case.id]] if case.id in LARGER else []
+        for geometry in (*case.edges.values(), *larger):
             yield case.id, partial(_run_case, case, geometry)
     for make, _, options in OPTIMIZERS:
-        yield f"optim.{make.__name__}", partial(_run_optimizer, make, options)
+        yield f"optim.{make.__name__}", lambda make=make, options=options: make([_weight()], **options).step()  # type: ignore[misc]
+    yield "optim.WeightAverage", lambda: optim.WeightAverage([_weight()]).update()
+    yield "optim.clip_grad_norm_", lambda: optim.clip_grad_norm_([_weight()], 1.0)
+    yield "optim.clip_grad_value_", lambda: optim.clip_grad_value_([_weight()], 0.5)
+    yield "conv_plan('implicit_gemm')", _run_tensor_cores
 
 
-def _run_case(case: Any, geometry: dict[str, Any]) -> None:
-    from tests.ops.case import arrays_of, tensors_of
+def _weight() -> Tensor:
+    weight = Tensor(np.ones(100_000), requires_grad=True, device="gpu")
+    weight.grad = Tensor(np.ones(100_000), device="gpu")
+    return weight
 
-    arrays = arrays_of(geometry, 1)
+
+def _run_tensor_cores() -> None:
+    geometry = {"x": A((2, 5, 20, 20)), "weight": A((70, 5, 3, 3)), "bias": A((70,))}
+    (case,) = (case for case in CASES if case.id == "conv2d")
+    with minicnn.conv_plan("implicit_gemm"):
+        _run_case(case, geometry, np.float16)
+
+
+def draw_more(recorder: "_Recorder", case: Any) -> None:
+    """Run drawn geometries of a case until each kernel that it launches has had several blocks."""
+    recorder.case = case.id
+
+    @settings(max_examples=4, phases=[Phase.generate], database=None, deadline=None)
+    @given(data=st.data())
+    def draw(data: Any) -> None:
+        _run_case(case, case.geometry(data.draw))
+
+    for number in range(20):
+        launches = recorder.of_case[case.id]
+        if (case.edges or number) and all(recorder.seen.blocks[kernel] > 1 for kernel in launches):
+            return
+        seed(number)(draw)()
+
+
+def _run_case(case: Case, geometry: Geometry, dtype: Any = np.float64) -> None:
+    arrays = arrays_of(geometry, 1, dtype)
     for y in case.run(**tensors_of(geometry, arrays, requires_grad=case.gradient, device="gpu")):
         if y.node is not None:
-            y.backward(Tensor(np.ones(y.shape), device="gpu").data, retain_graph=True)
-
-
-def _run_optimizer(make: Any, options: dict[str, Any]) -> None:
-    weight = Tensor(np.ones(5), requires_grad=True, device="gpu")
-    weight.grad = Tensor(np.ones(5), device="gpu")
-    make([weight], **options).step()
+            y.backward(Tensor(np.ones(y.shape, y.dtype), device=y.device).data, retain_graph=True)
 
 
 def record() -> Seen:
-    """Run everything once on the emulator."""
+    """Run everything once on the emulator, in small blocks, and prove that no two blocks write one address."""
     recorder = _Recorder()
-    with pytest.MonkeyPatch.context() as patch, emulated_gpu():
-        patch.setattr(launch, "THREADS", 64)
+    with pytest.MonkeyPatch.context() as patch, emulated_gpu(), emulator_options(write_sets=True):
+        patch.setattr(launch, "THREADS", 32)
         recorder.install(patch)
         for name, program in programs():
             recorder.case = name
@@ -151,7 +205,10 @@ def record() -> Seen:
                 program()
             except DeviceError as error:
                 recorder.seen.refused[name] = str(error)
-    return recorder.seen
+        kernels, cases = copy.deepcopy(recorder.seen.kernels), copy.deepcopy(recorder.seen.cases)  # the edges': no luck
+        for case in {case.id: case for case in CASES}.values():
+            draw_more(recorder, case)
+    return recorder.seen._replace(kernels=kernels, cases=cases)
 
 
 def gaps(seen: Seen) -> list[str]:
@@ -162,10 +219,13 @@ def gaps(seen: Seen) -> list[str]:
         there = {name for module in modules.get(family, ()) for name in cuda_twins(module)}
         complaints += [f"{family}.{name} has no CUDA twin" for name in names if name not in there]
         complaints += [f"{family}.{n} is called by no case" for n in sorted(there) if (family, n) not in seen.cases]
-    for source in sources():
-        for kernel in source.kernels:
-            if (source.path, kernel) not in seen.launched:
-                complaints.append(f"{source.path.parent.name}/{source.path.name}: {kernel} is launched by no case")
+    kernels = {(source.path, kernel) for source in sources() for kernel in source.kernels}
+    for path, kernel in sorted(kernels):
+        blocks, where = seen.blocks.get((path, kernel), 0), f"{path.parent.name}/{path.name}: {kernel}"
+        if not blocks:
+            complaints.append(f"{where} is launched by no case")
+        elif blocks < 2 and (path.parent.name, kernel) not in ONE_BLOCK:
+            complaints.append(f"{where} has one block in every case, which proves nothing of the others")
     return complaints
 
 

@@ -127,3 +127,10 @@ __global__ void unguarded_sum(float* y) { if (threadIdx.x == 0) y[0] = y[0] + 1.
 __global__ void every_kind(const float* x, float* y, int n, long long count, double scale, bool flag) {
   if (threadIdx.x < n && count > 0) y[threadIdx.x] = (flag ? -1.f : 1.f) * (float)scale * x[threadIdx.x];
 }
+
+// Local variables larger than the emulator's stack of a thread.
+__global__ void deep(int* y, int n) {
+  volatile char local[(1 << 16) + 64];
+  for (int i = 0; i < n; i++) local[i] = (char)i;
+  y[0] = local[n - 1];
+}

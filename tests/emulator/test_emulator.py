@@ -14,7 +14,7 @@ NAMES = """
     reversed<true> reversed<false> scan divergent_barrier barrier_against_warp lane_outside_its_mask early_exit shuffles
     partial_masks votes atomics untouched_shared coordinates from_float<half> from_float<bfloat16> to_float<half>
     to_float<bfloat16> filled<float> filled<half> filled<double> one_address<true> one_address<false> unguarded_sum
-    every_kind
+    every_kind deep
 """
 ORDERS = (0, 1, 2, 7)  # of the threads: ascending, descending, shuffled
 
@@ -331,6 +331,11 @@ def test_more_than_48_kib_of_shared_memory_must_be_asked_for(cp):
     kernel.max_dynamic_shared_size_bytes = 300_000
     with pytest.raises(EmulatorError, match="more dynamic shared memory than any GPU has"):
         kernel((1,), (1,), (y, i32(0)), shared_mem=300_000)
+
+
+def test_a_stack_that_is_too_small_is_an_error(probe, cp):
+    with pytest.raises(EmulatorError, match="do not fit into the emulator's stack"):
+        probe["deep"]((1,), (1,), (cp.zeros(1, np.int32), i32((1 << 16) + 64)))
 
 
 def test_the_compilers_message_is_shown(cp):

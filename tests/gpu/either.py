@@ -27,7 +27,7 @@ def results(
         for y in outputs:
             if y.node is not None:
                 upstream = rng.standard_normal(y.shape).astype(y.dtype)
-                y.backward(Tensor(upstream, device=device).data, retain_graph=True)
+                y.backward(Tensor(upstream, device=y.device).data, retain_graph=True)
     found = {f"output {position}": y.numpy() for position, y in enumerate(outputs)}
     leaves = {
         f"gradient of {name} {position}": tensor.grad.numpy()

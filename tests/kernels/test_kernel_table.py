@@ -29,10 +29,17 @@ def test_every_cuda_file_is_launched_through_a_source():
 
 
 def test_a_gap_is_seen(seen):
-    """A twin that is called by nothing and a kernel that is launched by nothing are named."""
+    """A twin that nothing calls, a kernel that nothing launches, and one that had one block every time are named."""
+    cuda = kernel_table.KERNELS / "lrn" / "cuda.cu"
+    blocks = {kernel: count for kernel, count in seen.blocks.items() if kernel != (cuda, "lrn_ratio")}
     poorer = seen._replace(
         cases={twin: cases for twin, cases in seen.cases.items() if twin != ("lrn", "lrn_forward")},
-        launched={(path, kernel) for path, kernel in seen.launched if kernel != "lrn_ratio"},
+        blocks=blocks | {(cuda, "lrn_grad_x"): 1},
+        refused={"relu": "no kernel"},
     )
-    found = set(kernel_table.gaps(poorer)) - set(kernel_table.gaps(seen))
-    assert found == {"lrn.lrn_forward is called by no case", "lrn/cuda.cu: lrn_ratio is launched by no case"}
+    assert set(kernel_table.gaps(poorer)) - set(kernel_table.gaps(seen)) == {
+        "relu does not run on a GPU: no kernel",
+        "lrn.lrn_forward is called by no case",
+        "lrn/cuda.cu: lrn_ratio is launched by no case",
+        "lrn/cuda.cu: lrn_grad_x has one block in every case, which proves nothing of the others",
+    }

@@ -17,6 +17,7 @@ struct Fiber {
 constexpr size_t STACK = 1 << 16;
 constexpr size_t PITCH = STACK + 320;  // stacks at a power-of-two pitch would all fall into one cache set
 constexpr int MAX_THREADS = 1024;
+constexpr uint64_t CANARY = 0x5ac5ac5ac5ac5ac5;  // below each stack
 
 static std::vector<Fiber> fibers;
 static std::vector<int> order;  // which thread starts n-th
@@ -98,6 +99,12 @@ static void resume(Fiber& fiber) {
   emu_switch(&main_stack_pointer, fiber.stack_pointer);
 }
 
+static bool stacks_held() {
+  for (auto& fiber : fibers)
+    if (((uint64_t*)fiber.stack)[-1] != CANARY) return false;
+  return true;
+}
+
 static const char* run_block() {
   std::vector<Fiber*> waiting;
   started = at_barrier = 0;
@@ -139,9 +146,12 @@ static void order_threads(int how) {  // 0 ascending, 1 descending, else shuffle
 
 static const char* make_fibers() {
   if (!fibers.empty()) return nullptr;
-  void* memory = mmap(nullptr, MAX_THREADS * PITCH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  void* memory = mmap(nullptr, (MAX_THREADS + 1) * PITCH, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) return "no memory for the stacks of the fibers";
-  for (int i = 0; i < MAX_THREADS; i++) fibers.push_back({nullptr, (char*)memory + i * PITCH, 0, nullptr, 0, false, {}});
+  for (int i = 0; i < MAX_THREADS; i++) {
+    fibers.push_back({nullptr, (char*)memory + (i + 1) * PITCH, 0, nullptr, 0, false, {}});
+    ((uint64_t*)fibers[i].stack)[-1] = CANARY;
+  }
   return nullptr;
 }
 
@@ -176,6 +186,7 @@ static const char* launch(void (*kernel)(A...), const unsigned* grid, const unsi
     memset(dynamic_shared, POISON, shared_bytes);
     if (const char* trouble = run_block()) return trouble;
   }
+  if (!stacks_held()) return "the local variables of a thread do not fit into the emulator's stack";
   return nullptr;
 }
 // All threads that have not returned must call the same __syncthreads(): CUDA leaves anything else undefined.
