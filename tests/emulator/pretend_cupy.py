@@ -109,8 +109,18 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
         parts = index if isinstance(index, tuple) else (index,)
         if any(isinstance(part, (ndarray, np.ndarray)) and part.dtype == bool for part in parts):
             synchronisations["boolean index"] += 1
-        plain = tuple(part.host if isinstance(part, ndarray) else part for part in parts)
+        plain = tuple(self._wrapped(parts))
         return plain if isinstance(index, tuple) else plain[0]
+
+    def _wrapped(self, parts: tuple[Any, ...]) -> Iterator[Any]:
+        """Integers in arrays are taken modulo the size of their dimension: CuPy does not look whether they fit."""
+        hosts = [np.asarray(unwrapped(p)) if isinstance(p, (ndarray, list)) else p for p in parts]
+        uses = [0 if p is None or p is Ellipsis else p.ndim if np.asarray(p).dtype == bool else 1 for p in hosts]
+        axis = 0
+        for part, used in zip(hosts, uses, strict=True):
+            integers = isinstance(part, np.ndarray) and part.dtype.kind in "iu"
+            yield part % max(self.shape[axis], 1) if integers else part
+            axis += self.ndim - sum(uses) if part is Ellipsis else used
 
     def __iadd__(self, other: Any) -> "ndarray":
         np.add(self.host, unwrapped(other), out=self.host, casting="same_kind")

@@ -102,3 +102,13 @@ def test_views_know_whose_memory_they_are():
         assert x.reshape(3, 2).base is x
         assert x.T[0].base is x
         assert (x + 1).base is None
+
+
+def test_an_index_out_of_range_wraps():
+    with emulated_gpu() as cupy:
+        x = cupy.asarray(np.arange(6).reshape(2, 3))
+        rows = cupy.asarray(np.array([2, -1]))
+        assert x[..., rows].get().tolist() == [[2, 2], [5, 5]]
+        assert x[rows].get().tolist() == [[0, 1, 2], [3, 4, 5]]
+        with pytest.raises(IndexError):
+            x[2]
