@@ -1,7 +1,8 @@
 """Every operation once more, on the emulated GPU: the CUDA twins against the same oracles and derivatives.
 
 The emulator (``tests/emulator``) runs the CUDA sources through the code that launches them; blocks are small, so that
-small arrays need several, and the order of the threads, the size of the grid and the width of indices change.
+small arrays need several, and the order of the threads, the size of the grid and the width of indices change. That no
+two blocks of a kernel write one address is proven by ``tests/kernels/test_kernel_table.py``.
 """
 
 import pytest
@@ -62,13 +63,6 @@ def check_gradient(case, geometry, seed, way):
 @given(data=st.data(), seed=some_seed, way=st.sampled_from(WAYS))
 def test_equals_oracle(case, data, seed, way):
     check_against_oracle(case, case.geometry(data.draw), seed, way)
-
-
-@every_case
-@settings(max_examples=1, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-@given(data=st.data(), seed=some_seed)
-def test_no_two_blocks_write_one_address(case, data, seed):
-    check_against_oracle(case, case.geometry(data.draw), seed, WAYS[0], write_sets=True)
 
 
 @every_edge
