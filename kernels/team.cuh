@@ -1,5 +1,6 @@
 // Teams: the threads that share a row. A team is `lanes` neighbouring threads of a warp (1 to 32, a power of two), or a
-// whole block (lanes == blockDim.x); kernels/team.py chooses. Results depend on lanes alone, not on the grid.
+// whole block (lanes == blockDim.x, up to 1024: hence the launch bounds); kernels/team.py chooses. Results depend on
+// lanes alone, not on the grid.
 #pragma once
 #include "loops.cuh"
 

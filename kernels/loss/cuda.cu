@@ -1,6 +1,6 @@
 // CUDA twins of the losses (contract: __init__.py). Over classes: a team of threads (team.cuh) shares a row
-// r = n * positions + i and walks its classes c, `positions` values apart. Labels are not checked on the host, which would
-// wait for the GPU: a label out of range gives NaN, and nothing is read or written with it.
+// r = n * positions + i and walks its classes c, `positions` values apart. Labels are not checked on the host, which
+// would wait for the GPU: a label out of range gives NaN, and nothing is read or written with it.
 #include "team.cuh"
 
 // Where the scores of row r begin.
@@ -27,9 +27,9 @@ template <class T> __device__ double weights(const T* weight, Index classes, Ind
 }
 
 template <class T>
-__global__ void cross_entropy_forward(const T* __restrict__ x, const long long* target, const T* weight, Index rows,
-                                      Index classes, Index positions, long long ignore_index, double label_smoothing,
-                                      T* losses, double* lse, Index lanes) {
+__global__ void __launch_bounds__(1024) cross_entropy_forward(
+    const T* __restrict__ x, const long long* target, const T* weight, Index rows, Index classes, Index positions,
+    long long ignore_index, double label_smoothing, T* losses, double* lse, Index lanes) {
   EACH_TEAM(r, rows, lanes) {
     bool mine = r < rows;
     long long t = mine ? target[r] : ignore_index;
@@ -43,7 +43,8 @@ __global__ void cross_entropy_forward(const T* __restrict__ x, const long long* 
     }
     if (mine && team_lane(lanes) == 0) {
       double own = nan("");
-      if (known(t, classes)) own = double(compute<T>(weight[t])) * (log_sum - double(compute<T>(scores[t * positions])));
+      if (known(t, classes))
+        own = double(compute<T>(weight[t])) * (log_sum - double(compute<T>(scores[Index(t) * positions])));
       double loss = (1 - label_smoothing) * own + label_smoothing / double(classes) * spread;
       losses[r] = T(compute<T>(present ? loss : 0));
       lse[r] = present ? log_sum : 0;
@@ -52,9 +53,9 @@ __global__ void cross_entropy_forward(const T* __restrict__ x, const long long* 
 }
 
 template <class T>
-__global__ void cross_entropy_grad_x(const T* scale, const T* __restrict__ x, const double* lse, const long long* target,
-                                     const T* weight, Index rows, Index classes, Index positions, long long ignore_index,
-                                     double label_smoothing, T* __restrict__ gx, Index lanes) {
+__global__ void __launch_bounds__(1024) cross_entropy_grad_x(
+    const T* scale, const T* __restrict__ x, const double* lse, const long long* target, const T* weight, Index rows,
+    Index classes, Index positions, long long ignore_index, double label_smoothing, T* __restrict__ gx, Index lanes) {
   double smooth = label_smoothing / double(classes), spread = smooth > 0 ? weights(weight, classes, lanes) : 0;
   EACH_TEAM(r, rows, lanes) {
     if (r >= rows) continue;
@@ -80,9 +81,9 @@ template <class T> __device__ __forceinline__ double aim(T weight, T target, dou
 }
 
 template <class T>
-__global__ void soft_cross_entropy_forward(const T* __restrict__ x, const T* __restrict__ target, const T* weight,
-                                           Index rows, Index classes, Index positions, double label_smoothing, T* losses,
-                                           double* lse, Index lanes) {
+__global__ void __launch_bounds__(1024) soft_cross_entropy_forward(
+    const T* __restrict__ x, const T* __restrict__ target, const T* weight, Index rows, Index classes,
+    Index positions, double label_smoothing, T* losses, double* lse, Index lanes) {
   EACH_TEAM(r, rows, lanes) {
     bool mine = r < rows;
     Index first = mine ? first_class(r, classes, positions) : 0, stop = mine ? classes : 0;
@@ -97,9 +98,9 @@ __global__ void soft_cross_entropy_forward(const T* __restrict__ x, const T* __r
 }
 
 template <class T>
-__global__ void soft_cross_entropy_grad_x(const T* scale, const T* __restrict__ x, const double* lse,
-                                          const T* __restrict__ target, const T* weight, Index rows, Index classes,
-                                          Index positions, double label_smoothing, T* __restrict__ gx, Index lanes) {
+__global__ void __launch_bounds__(1024) soft_cross_entropy_grad_x(
+    const T* scale, const T* __restrict__ x, const double* lse, const T* __restrict__ target, const T* weight,
+    Index rows, Index classes, Index positions, double label_smoothing, T* __restrict__ gx, Index lanes) {
   EACH_TEAM(r, rows, lanes) {
     bool mine = r < rows;
     Index first = mine ? first_class(r, classes, positions) : 0, stop = mine ? classes : 0;
@@ -139,10 +140,12 @@ __global__ void nll_grad_x(const T* scale, const long long* target, const T* wei
   }
 }
 
-// total[part] = sum of weight[target] over the part's `block` positions that are not ignored; a label out of range adds 0.
+// total[part] = sum of weight[target] over the part's `block` positions that are not ignored; a label out of range adds
+// 0.
 template <class T>
-__global__ void target_weight(const long long* target, const T* weight, Index rows, Index classes, long long ignore_index,
-                              Index block, double* total, Index lanes) {
+__global__ void __launch_bounds__(1024) target_weight(
+    const long long* target, const T* weight, Index rows, Index classes, long long ignore_index, Index block,
+    double* total, Index lanes) {
   EACH_TEAM(part, (rows + block - 1) / block, lanes) {
     Index first = part * block;
     double sum = 0;
@@ -197,7 +200,8 @@ __global__ void huber_forward(const T* x, const T* target, Index count, double d
 }
 
 template <class T>
-__global__ void huber_grad_x(const T* scale, const T* x, const T* target, Index count, double delta, double factor, T* gx) {
+__global__ void huber_grad_x(const T* scale, const T* x, const T* target, Index count, double delta, double factor,
+                             T* gx) {
   EACH(i, count) {
     double d = double(compute<T>(x[i]) - compute<T>(target[i]));
     gx[i] = T(compute<T>(factor * double(compute<T>(scale[i])) * (d > delta ? delta : d < -delta ? -delta : d)));
@@ -237,7 +241,7 @@ __global__ void logits_grad_x(const T* scale, const T* x, const T* target, const
   EACH(i, count) {
     compute<T> v = x[i], t = target[i], weight = pos_weight ? compute<T>(pos_weight[i]) : compute<T>(1);
     compute<T> e = exp(v < 0 ? v : -v);
-    compute<T> yes = v >= 0 ? compute<T>(1) : e, no = v >= 0 ? e : compute<T>(1);  // sigmoid(x), sigmoid(-x), times 1 + e
+    compute<T> yes = v >= 0 ? 1 : e, no = v >= 0 ? e : 1;  // sigmoid(x), sigmoid(-x), both times 1 + e
     gx[i] = T(compute<T>(scale[i]) * ((1 - t) * yes - weight * t * no) / (1 + e));
   }
 }

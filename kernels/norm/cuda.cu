@@ -26,8 +26,8 @@ template <class C> struct Center {
 
 struct Moments { double mean, m2; };  // m2: the sum of squared deviations from the mean
 
-// One pass: sums of d = x - pivot and of d * d. The pivot is a value of the row, so it lies within sqrt(size) deviations
-// of the mean, and m2 loses at most a factor `size` of double's 1e-16 in the subtraction at the end.
+// One pass: sums of d = x - pivot and of d * d. The pivot is a value of the row, so it lies within sqrt(size)
+// deviations of the mean, and m2 loses at most a factor `size` of double's 1e-16 in the subtraction at the end.
 template <class T> __device__ Moments moments_of(const T* row, Index size, Index lanes) {
   double pivot = size ? double(compute<T>(row[0])) : 0, sum = 0, squares = 0;
   if (pivot - pivot != 0) pivot = 0;  // inf or NaN: the mean tells
@@ -43,7 +43,8 @@ template <class T> __device__ Moments moments_of(const T* row, Index size, Index
 }
 
 template <class T>
-__global__ void row_moments(const T* __restrict__ x, Index rows, Index size, double* mean, double* m2, Index lanes) {
+__global__ void __launch_bounds__(1024) row_moments(
+    const T* __restrict__ x, Index rows, Index size, double* mean, double* m2, Index lanes) {
   EACH_TEAM(r, rows, lanes) {
     bool mine = r < rows;
     Moments found = moments_of(mine ? x + r * size : x, mine ? size : 0, lanes);
@@ -53,9 +54,9 @@ __global__ void row_moments(const T* __restrict__ x, Index rows, Index size, dou
 
 // Mean, biased variance and 1 / sqrt(var + eps) of each statistic s from those of its rows (Chan et al., 1979).
 template <class T>
-__global__ void join_moments(const double* row_mean, const double* row_m2, Index statistics, Index size, Index channels,
-                             Index groups, Index images, double eps, double* mean, double* var, double* rstd,
-                             Index lanes) {
+__global__ void __launch_bounds__(1024) join_moments(
+    const double* row_mean, const double* row_m2, Index statistics, Index size, Index channels, Index groups,
+    Index images, double eps, double* mean, double* var, double* rstd, Index lanes) {
   EACH_TEAM(s, statistics, lanes) {
     bool mine = s < statistics;
     Index members = mine ? images * (channels / groups) : 0;
@@ -77,12 +78,12 @@ __global__ void join_moments(const double* row_mean, const double* row_m2, Index
   }
 }
 
-// y = (x - mean) * rstd * weight + bias; without mean, weight or bias (null) 0, 1 and 0. A team takes `piece` values of a
-// row, so that a few long rows keep the GPU busy too.
+// y = (x - mean) * rstd * weight + bias; without mean, weight or bias (null) 0, 1 and 0. A team takes `piece` values of
+// a row, so that a few long rows keep the GPU busy too.
 template <class T>
-__global__ void channels_forward(const T* __restrict__ x, const double* mean, const double* rstd,
-                                 const compute<T>* weight, const compute<T>* bias, Index rows, Index size, Index channels,
-                                 Index groups, Index images, Index piece, T* __restrict__ y, Index lanes) {
+__global__ void __launch_bounds__(1024) channels_forward(
+    const T* __restrict__ x, const double* mean, const double* rstd, const compute<T>* weight, const compute<T>* bias,
+    Index rows, Index size, Index channels, Index groups, Index images, Index piece, T* __restrict__ y, Index lanes) {
   Index pieces = (size + piece - 1) / piece;
   EACH_TEAM(e, rows * pieces, lanes) {
     if (e >= rows * pieces) continue;
@@ -96,8 +97,9 @@ __global__ void channels_forward(const T* __restrict__ x, const double* mean, co
 
 // plain[r] = sum gy, weighted[r] = sum gy * (x - mean)
 template <class T>
-__global__ void row_products(const T* __restrict__ gy, const T* __restrict__ x, const double* mean, Index rows, Index size,
-                             Index channels, Index groups, Index images, double* plain, double* weighted, Index lanes) {
+__global__ void __launch_bounds__(1024) row_products(
+    const T* __restrict__ gy, const T* __restrict__ x, const double* mean, Index rows, Index size, Index channels,
+    Index groups, Index images, double* plain, double* weighted, Index lanes) {
   EACH_TEAM(r, rows, lanes) {
     bool mine = r < rows;
     double center = mine ? mean[statistic(r, channels, groups, images)] : 0, p = 0, q = 0;
@@ -114,9 +116,9 @@ __global__ void row_products(const T* __restrict__ gy, const T* __restrict__ x, 
 
 // What the statistics' own dependence on x takes from gx: common = rstd avg(w gy), slope = rstd avg(w gy z).
 template <class T>
-__global__ void join_products(const double* plain, const double* weighted, const double* rstd, const T* weight,
-                              Index statistics, Index size, Index channels, Index groups, Index images, double* common,
-                              double* slope, Index lanes) {
+__global__ void __launch_bounds__(1024) join_products(
+    const double* plain, const double* weighted, const double* rstd, const T* weight, Index statistics, Index size,
+    Index channels, Index groups, Index images, double* common, double* slope, Index lanes) {
   EACH_TEAM(s, statistics, lanes) {
     bool mine = s < statistics;
     Index members = mine ? images * (channels / groups) : 0;
@@ -139,8 +141,9 @@ __global__ void join_products(const double* plain, const double* weighted, const
 
 // gw[c] = sum over the images n of weighted * rstd, gb[c] = sum of plain; null where not wanted.
 template <class T>
-__global__ void channel_grads(const double* plain, const double* weighted, const double* rstd, Index batch, Index channels,
-                              Index groups, Index images, T* gw, T* gb, Index lanes) {
+__global__ void __launch_bounds__(1024) channel_grads(
+    const double* plain, const double* weighted, const double* rstd, Index batch, Index channels, Index groups,
+    Index images, T* gw, T* gb, Index lanes) {
   EACH_TEAM(c, channels, lanes) {
     bool mine = c < channels;
     double p = 0, q = 0;
@@ -160,9 +163,10 @@ __global__ void channel_grads(const double* plain, const double* weighted, const
 
 // gx = rstd w gy - common - z slope with z = (x - mean) rstd
 template <class T>
-__global__ void channels_grad_x(const T* __restrict__ gy, const T* __restrict__ x, const double* mean, const double* rstd,
-                                const compute<T>* weight, const double* common, const double* slope, Index rows, Index size,
-                                Index channels, Index groups, Index images, Index piece, T* __restrict__ gx, Index lanes) {
+__global__ void __launch_bounds__(1024) channels_grad_x(
+    const T* __restrict__ gy, const T* __restrict__ x, const double* mean, const double* rstd,
+    const compute<T>* weight, const double* common, const double* slope, Index rows, Index size, Index channels,
+    Index groups, Index images, Index piece, T* __restrict__ gx, Index lanes) {
   Index pieces = (size + piece - 1) / piece;
   EACH_TEAM(e, rows * pieces, lanes) {
     if (e >= rows * pieces) continue;
@@ -187,8 +191,9 @@ __global__ void update_running(T* running, const double* value, Index count, dou
 // ---- layer norm: a row is one normalised slice; weight and bias (size) or null
 
 template <class T>
-__global__ void layer_norm_forward(const T* __restrict__ x, const compute<T>* weight, const compute<T>* bias, Index rows,
-                                   Index size, double eps, double* mean, double* rstd, T* __restrict__ y, Index lanes) {
+__global__ void __launch_bounds__(1024) layer_norm_forward(
+    const T* __restrict__ x, const compute<T>* weight, const compute<T>* bias, Index rows, Index size, double eps,
+    double* mean, double* rstd, T* __restrict__ y, Index lanes) {
   EACH_TEAM(r, rows, lanes) {
     bool mine = r < rows;
     const T* row = mine ? x + r * size : x;
@@ -206,8 +211,9 @@ __global__ void layer_norm_forward(const T* __restrict__ x, const compute<T>* we
 
 // gx = (w gy - avg(w gy) - z avg(w gy z)) rstd
 template <class T>
-__global__ void layer_norm_grad_x(const T* __restrict__ gy, const T* __restrict__ x, const double* mean, const double* rstd,
-                                  const compute<T>* weight, Index rows, Index size, T* __restrict__ gx, Index lanes) {
+__global__ void __launch_bounds__(1024) layer_norm_grad_x(
+    const T* __restrict__ gy, const T* __restrict__ x, const double* mean, const double* rstd,
+    const compute<T>* weight, Index rows, Index size, T* __restrict__ gx, Index lanes) {
   EACH_TEAM(r, rows, lanes) {
     bool mine = r < rows;
     Index first = mine ? r * size : 0, stop = mine ? size : 0;
@@ -228,7 +234,7 @@ __global__ void layer_norm_grad_x(const T* __restrict__ gy, const T* __restrict_
   }
 }
 
-// gw[part, j] = sum of gy z and gb[part, j] = sum of gy over the `block` rows of a part: one thread a column j of a part.
+// gw[part, j] = sum of gy z and gb[part, j] = sum of gy over the `block` rows of a part: a thread a column j of a part.
 template <class T>
 __global__ void layer_norm_columns(const T* __restrict__ gy, const T* __restrict__ x, const double* mean,
                                    const double* rstd, Index rows, Index size, Index block, double* gw, double* gb) {

@@ -1,10 +1,11 @@
-// CUDA twins of the reductions (contract: __init__.py): first sums over rows or over blocks of rows in double, then over
-// what those left of a channel.
+// CUDA twins of the reductions (contract: __init__.py): first sums over rows or over blocks of rows in double, then
+// over what those left of a channel.
 #include "team.cuh"
 
 // total[r] = sum of x[r, :]: a team a row.
 template <class T>
-__global__ void row_sums(const T* __restrict__ x, Index rows, Index size, double* total, Index lanes) {
+__global__ void __launch_bounds__(1024) row_sums(
+    const T* __restrict__ x, Index rows, Index size, double* total, Index lanes) {
   EACH_TEAM(r, rows, lanes) {
     double sum = 0;
     EACH_IN_TEAM(j, r * size, r < rows ? (r + 1) * size : 0, lanes) sum += double(compute<T>(x[j]));
@@ -26,7 +27,8 @@ __global__ void column_sums(const T* __restrict__ x, Index rows, Index size, Ind
 
 // y[k] = sum of part[n, k, j] over n and j: a team a channel.
 template <class T>
-__global__ void channel_sum(const double* __restrict__ part, Index batch, Index channels, Index size, T* y, Index lanes) {
+__global__ void __launch_bounds__(1024) channel_sum(
+    const double* __restrict__ part, Index batch, Index channels, Index size, T* y, Index lanes) {
   EACH_TEAM(k, channels, lanes) {
     double sum = 0;
     EACH_IN_TEAM(q, 0, k < channels ? batch * size : 0, lanes) sum += part[(q / size * channels + k) * size + q % size];
