@@ -9,8 +9,10 @@ import difflib
 import fnmatch
 import importlib
 import inspect
+import sys
 from collections.abc import Callable
 from functools import cache
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from minicnn.context import abstract, no_grad
@@ -162,3 +164,14 @@ def __getattr__(name: str) -> Callable[..., Module]:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *_FUNCTIONS])
+
+
+class _Catalog(ModuleType):
+    """Importing a family file does not hide the model of its name: ``models.googlenet`` stays the function."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (isinstance(value, ModuleType) and name in _FUNCTIONS):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Catalog

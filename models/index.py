@@ -7,6 +7,7 @@ INDEX: dict[str, tuple[str, ...]] = {
         *("densenet_bc100_k12_cifar10", "densenet_bc250_k24_cifar10", "densenet_bc190_k40_cifar10"),
         *("densenet121", "densenet161", "densenet169", "densenet201", "densenet264", "densenet264_k48"),
     ),
+    "googlenet": ("googlenet", "googlenet_aux", "googlenet_bn_tv", "googlenet_bn_tv_aux", "googlenet_bn_5x5"),
     "lenet": ("lenet5", "lenet_caffe"),
     "resnet": (
         *("plain18", "resnet18_a", "resnet18", "resnet18_c", "plain34", "resnet34_a", "resnet34", "resnet34_c"),

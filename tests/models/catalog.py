@@ -12,6 +12,14 @@ EXCLUDED: dict[str, str] = {
     "zfnet_literal_slide": "the lecture's table read literally: it forgets a stride, and 386M parameters result",
 }
 
+# Rows that are blocks, no nets: the test that counts their parameters and multiply-adds.
+BLOCKS: dict[str, str] = {
+    "inception_naive_block": "test_googlenet.py::test_the_blocks_of_the_lecture",
+    "inception_dimred_block": "test_googlenet.py::test_the_blocks_of_the_lecture",
+}
+# Rows whose multiply-adds are those of training, auxiliary heads included: the test that counts them.
+MACS_OF_TRAINING: dict[str, str] = {"googlenet_aux": "test_googlenet.py::test_multiply_adds_of_training"}
+
 
 class Reference(NamedTuple):
     """One row; counts are None where the source gives none."""
