@@ -1,6 +1,5 @@
 """Which device work runs on, and why."""
 
-import importlib.metadata
 import os
 import re
 from typing import Any, NamedTuple
@@ -133,6 +132,8 @@ def _dotted(version: int) -> str:
 
 
 def _version(distribution: str) -> str | None:
+    import importlib.metadata  # takes longer to load than all of this file
+
     try:
         return importlib.metadata.version(distribution)
     except importlib.metadata.PackageNotFoundError:

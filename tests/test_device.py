@@ -10,7 +10,7 @@ import pytest
 import minicnn
 from minicnn import Tensor, nn, ops, optim
 from minicnn.devices import choose_device, gpu_facts, gpu_trouble
-from minicnn.errors import DeviceError, DTypeError, GradientError, IndexRangeError
+from minicnn.errors import ArgumentError, DeviceError, DTypeError, GradientError, IndexRangeError
 from tests.emulator import emulated_gpu, synchronisations
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -100,6 +100,14 @@ def test_python_numbers_do_not_promote(gpu):
     for y in (x + 1, 2.5 * x, 1 / (x + 1), x**2.5, ops.clip(x, 0, 1.5), ops.where(x > 1, x, 0.0)):
         assert (y.dtype, y.device) == (np.float32, "cuda:0")
     assert not synchronisations
+
+
+@pytest.mark.parametrize("power", [lambda x: x**-1, lambda x: x ** Tensor([1, 0, -1], device="gpu"), lambda x: 2**-x])
+def test_integers_to_a_negative_power_are_refused_as_on_the_cpu(gpu, power):
+    with pytest.raises(
+        ArgumentError, match=r"pow: integers to a negative integer power are no integers; fix: x\.astype"
+    ):
+        power(Tensor([1, 2, 3], device="gpu"))
 
 
 # ---- indexing: CuPy wraps what is out of range

@@ -57,7 +57,7 @@ def save_checkpoint(path: str | Path, arrays: Arrays, state: dict[str, Any]) -> 
     text = json.dumps(state, sort_keys=True)
     # safetensors writes the raw buffer of non-contiguous arrays: wrong values without an error. Not
     # ascontiguousarray, which gives 0-d arrays a dimension.
-    # And it cannot read the bfloat16 that it writes: such arrays are stored, exactly, as float32.
+    # And it reads bfloat16 only where ml_dtypes is loaded: such arrays are stored, exactly, as float32.
     wide = {n: a.astype(np.float32) if a.dtype.name == "bfloat16" else a for n, a in arrays.items()}
     packed = {name: np.asarray(array, order="C") for name, array in wide.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "state": text, "sha256": digest(packed, text)}

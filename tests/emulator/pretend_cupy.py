@@ -227,6 +227,8 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     plain_args, plain = unwrapped(args), unwrapped(kwargs)
     if name == "matmul":
         return _matmul(plain_args, out)
+    if name == "power" and all(np.asarray(value).dtype.kind in "iu" for value in plain_args):
+        function = _integral_power
     if out is not None:
         function(*plain_args, out=out.host, **plain)
         return out
@@ -237,6 +239,14 @@ def call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     if result is None:
         return None
     return owned(result) if first is None else first._result(result)
+
+
+def _integral_power(a: Any, b: Any) -> np.ndarray:
+    """As CuPy: what NumPy refuses, a negative power of an integer, is rounded towards 0 without a word."""
+    base, exponent = np.broadcast_arrays(a, b)
+    small = np.where(base == 1, 1, np.where(base == -1, 1 - 2 * (exponent % 2), 0))
+    result: np.ndarray = np.where(exponent < 0, small, np.power(base, np.maximum(exponent, 0)))
+    return result.astype(np.result_type(a, b))
 
 
 def _matmul(operands: tuple[np.ndarray, ...], out: ndarray | None) -> ndarray:

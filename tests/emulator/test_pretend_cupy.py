@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 
-from tests.emulator import emulated_gpu, pretend_cuda, synchronisations
+from tests.emulator import emulated_gpu, pretend_cuda, pretend_linalg, synchronisations
 from tests.emulator.pretend_cupy import FUNCTIONS, METHODS, ndarray
 
 # The parameters that minicnn passes by name or position: (function, them). Methods start with a dot.
@@ -112,3 +112,17 @@ def test_an_index_out_of_range_wraps():
         assert x[rows].get().tolist() == [[0, 1, 2], [3, 4, 5]]
         with pytest.raises(IndexError):
             x[2]
+
+
+def test_the_precision_of_products_is_set_as_in_cupy(real):
+    """A name of CuPy's inside, the only one minicnn uses (``kernels/precision.py``)."""
+    linalg = real._core._routines_linalg
+    for name in ("COMPUTE_TYPE_FP32", "COMPUTE_TYPE_TF32"):
+        assert getattr(linalg, name) == getattr(pretend_linalg, name)
+    assert callable(linalg.set_compute_type)
+
+
+def test_integers_have_negative_powers():
+    with emulated_gpu() as cupy:
+        assert (cupy.asarray(np.array([2, 1, -1])) ** -3).get().tolist() == [0, 1, -1]
+        assert (cupy.asarray(np.array([2, 3])) ** 2).get().tolist() == [4, 9]
