@@ -4,7 +4,7 @@ from typing import Any
 
 from minicnn.errors import ArgumentError, ShapeError
 from minicnn.kernels import random as K
-from minicnn.kernels.arrays import Array, allocate, array_module, is_abstract
+from minicnn.kernels.arrays import Array, allocate, array_module, compute_dtype, is_abstract
 from minicnn.kernels.random.hashing import mix64
 from minicnn.ops.geometry import integer
 from minicnn.ops.random import check_probability, mask_seed
@@ -43,11 +43,12 @@ def drop_path(
     random = training and not is_abstract(arrays[0])
     weights = _shares(arrays[0], len(arrays), p if random else 0.0, column if random else None, seed)
     xp = array_module(arrays[0])
-    y = allocate(arrays[0], arrays[0].shape, fill=0)
+    dtype = compute_dtype(arrays[0].dtype)
+    y = allocate(arrays[0], arrays[0].shape, dtype, fill=0)
     for weight, array in zip(weights, arrays, strict=True):
         # what is dropped is not read: 0 * inf would be NaN
-        y = y + xp.where(weight > 0, weight * array, array.dtype.type(0))
-    return record("drop_path", y, tuple(branches), _spread(weights))
+        y = y + xp.where(weight > 0, weight * array.astype(dtype, copy=False), dtype.type(0))
+    return record("drop_path", y.astype(arrays[0].dtype, copy=False), tuple(branches), _spread(weights))
 
 
 def _spread(weights: list[Array]) -> Any:

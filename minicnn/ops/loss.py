@@ -11,7 +11,7 @@ import numpy as np
 
 from minicnn.errors import ArgumentError, DTypeError, IndexRangeError, ShapeError
 from minicnn.kernels import loss as K
-from minicnn.kernels.arrays import Array, allocate, contiguous, device_of, is_abstract
+from minicnn.kernels.arrays import Array, allocate, contiguous, device_of, is_abstract, is_float
 from minicnn.ops.arguments import number
 from minicnn.ops.loss_reduction import check_reduction, reduced, refuse_grad, scale_of
 from minicnn.record import check_device, record, unwrap
@@ -100,7 +100,7 @@ def cross_entropy(
     refuse_grad("cross_entropy", weight=weight)
     xa, wa = unwrap("cross_entropy", ("weight",), x=x, weight=weight)
     probabilities = as_array(target, op="cross_entropy", name="target")
-    if probabilities.dtype.kind == "f" and probabilities.shape == xa.shape:
+    if is_float(probabilities.dtype) and probabilities.shape == xa.shape:
         return _soft_cross_entropy(x, target, wa, ignore_index, reduction, smoothing)
     labels, shape = _labels("cross_entropy", xa, target, ignore_index), probabilities.shape
     wa, x3 = _class_weight("cross_entropy", xa, wa), xa.reshape(_class_view("cross_entropy", xa))
@@ -133,6 +133,7 @@ def _soft_cross_entropy(
         if needs[1]:
             log_p = (x3 - lse.reshape(n, 1, s)).astype(xa.dtype)
             gt = (-(1 - smoothing) * scale.reshape(n, 1, s) * wa.reshape(1, c, 1) * log_p).reshape(ta.shape)
+            gt = gt.astype(ta.dtype, copy=False)  # a bfloat16 times a number is a float32
         return gx, gt
 
     shape = () if xa.ndim == 1 else (xa.shape[0], *xa.shape[2:])
