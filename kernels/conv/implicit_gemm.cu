@@ -233,7 +233,7 @@ template <class T> struct GradAndImage {
   Index rows, gy_image, x_image, h, w, sh, sw, oh, ow;  // *_image: elements of one image, all groups
   Position by;  // the positions of a stage
   Position at[IN_WORD];
-  Index first, end;  // counted positions: of this thread's first one, of the part
+  Index first, positions;  // the number of this thread's first one, and how many there are
   unsigned held_a[A_WORDS], held_b[B_WORDS];
 
   // word = what `source` finds at each of the word's positions, given its number; a null pointer is a zero
@@ -255,7 +255,7 @@ template <class T> struct GradAndImage {
     for (int s = 0; s < A_WORDS; s++) {
       int row = row0 + s * (THREADS / WORDS);
       fetch(&stage.a[row][word], held_a[s], [&](int e) -> const T* {
-        if (row >= rows || first + e >= end) return nullptr;
+        if (row >= rows || first + e >= positions) return nullptr;
         return gy + (at[e].n * gy_image + (row * oh + at[e].i) * ow + at[e].j);
       });
     }
@@ -266,7 +266,7 @@ template <class T> struct GradAndImage {
       fetch(&stage.b[row][word], held_b[s], [&](int e) -> const T* {
         Index u = at[e].i * sh, v = at[e].j * sw;
         bool inside = u + column.dp >= 0 && u + column.dp < h && v + column.dq >= 0 && v + column.dq < w;
-        if (!inside || !column.exists || first + e >= end) return nullptr;
+        if (!inside || !column.exists || first + e >= positions) return nullptr;
         return x + (at[e].n * x_image + column.offset + u * w + v);
       });
     }
@@ -300,7 +300,6 @@ __global__ void __launch_bounds__(THREADS, 512 / THREADS) grad_w(
   __shared__ Column columns[TILE_N];
   Index positions = images * oh * ow, taps = kh * kw, size = channels * taps;
   Index tiles_m = (rows + TILE_M - 1) / TILE_M, tiles_n = (size + TILE_N - 1) / TILE_N;
-  Index part_length = steps * WORDS * IN_WORD;
   EACH_BLOCK(tile, tiles_m * tiles_n * groups * cuts) {
     Index m0 = tile % tiles_m * TILE_M, n0 = tile / tiles_m % tiles_n * TILE_N;
     Index group = tile / (tiles_m * tiles_n) % groups, part = tile / (tiles_m * tiles_n * groups);
@@ -309,10 +308,10 @@ __global__ void __launch_bounds__(THREADS, 512 / THREADS) grad_w(
       columns[n] = {(c * h + dp) * w + dq, dp, dq, n0 + n < size};
     }
     __syncthreads();
-    Index first = part * part_length + threadIdx.x % WORDS * IN_WORD, end = min((part + 1) * part_length, positions);
+    Index first = part * steps * (WORDS * IN_WORD) + threadIdx.x % WORDS * IN_WORD;
     GradAndImage<T> loader{gy + (group * rows + m0) * oh * ow, x + group * channels * h * w, columns, rows - m0,
                            groups * rows * oh * ow, groups * channels * h * w, h, w, sh, sw, oh, ow,
-                           position_of(WORDS * IN_WORD, oh, ow), {}, first, end};
+                           position_of(WORDS * IN_WORD, oh, ow), {}, first, positions};
     for (int e = 0; e < IN_WORD; e++) loader.at[e] = position_of(first + e, oh, ow);
     Sums sums;
     product<T>(loader, steps, stages, sums);
