@@ -3,7 +3,8 @@
 Shortcuts where the shape changes, by the paper's letters: ``"A"`` subsamples and pads with zero channels (no
 parameters), ``"B"`` projects with a 1x1 convolution and batch norm, ``"C"`` projects in every block; ``"none"`` is the
 plain net. ``resnet50`` and deeper put the stride into the 3x3 convolution ("v1.5", as torchvision does); ``_v1`` puts
-it into the first 1x1 as the paper did. Weight names and shapes are torchvision's.
+it into the first 1x1 as the paper did. ``groups`` and ``base_width`` make the ResNeXts and wide ResNets. Weight names
+and shapes are torchvision's.
 
 **See** He et al., "Deep Residual Learning for Image Recognition", 2015.
 """
@@ -16,6 +17,7 @@ from minicnn.errors import ArgumentError
 from minicnn.models.network import Network
 from minicnn.models.spec import Recipe, spec
 from minicnn.nn import init
+from minicnn.ops.geometry import integer
 from minicnn.random import Generator
 
 SHORTCUTS = ("A", "B", "C", "none")
@@ -81,7 +83,6 @@ class BasicBlock(Block):
         stride: int = 1,
         *,
         shortcut: str = "B",
-        stride_in_1x1: bool = False,
         generator: Generator | None = None,
     ) -> None:
         super().__init__(shortcut)
@@ -98,7 +99,11 @@ class BasicBlock(Block):
 
 
 class Bottleneck(Block):
-    """1x1 to fewer channels, 3x3, 1x1 to four times as many."""
+    """1x1 to fewer channels, 3x3, 1x1 to four times ``channels``.
+
+    The 3x3 has ``channels`` channels, or ``groups`` groups of ``channels * base_width / 64`` each (ResNeXt's
+    cardinality and width; wide ResNets have one group and twice the base width).
+    """
 
     expansion = 4
 
@@ -110,16 +115,19 @@ class Bottleneck(Block):
         *,
         shortcut: str = "B",
         stride_in_1x1: bool = False,
+        groups: int = 1,
+        base_width: int = 64,
         generator: Generator | None = None,
     ) -> None:
         super().__init__(shortcut)
+        width = channels * base_width // 64 * groups
         conv = partial(nn.Conv2d, bias=False, generator=generator)
         first, second = (stride, 1) if stride_in_1x1 else (1, stride)
-        self.conv1 = conv(in_channels, channels, 1, first)
-        self.bn1 = nn.BatchNorm2d(channels)
-        self.conv2 = conv(channels, channels, 3, second, padding=1)
-        self.bn2 = nn.BatchNorm2d(channels)
-        self.conv3 = conv(channels, channels * self.expansion, 1)
+        self.conv1 = conv(in_channels, width, 1, first)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = conv(width, width, 3, second, padding=1, groups=groups)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = conv(width, channels * self.expansion, 1)
         self.bn3 = nn.BatchNorm2d(channels * self.expansion)
         self.downsample = _downsample(in_channels, channels * self.expansion, stride, shortcut, generator)
 
@@ -153,6 +161,26 @@ def check_shortcut(kind: str, shortcut: str) -> None:
         raise ArgumentError(f"{kind}: shortcut={shortcut!r} is unknown, expected one of {SHORTCUTS}")
 
 
+def check_block(
+    kind: str, block: str, depths: tuple[int, ...], shortcut: str, stride_in_1x1: bool, groups: int, base_width: int
+) -> None:
+    """What ``ResNet`` and the families built on it ask of their options."""
+    check_shortcut(kind, shortcut)
+    if block not in BLOCKS:
+        raise ArgumentError(f"{kind}: block={block!r} is unknown, expected one of {tuple(BLOCKS)}")
+    if len(depths) != 4 or min(depths) < 1:
+        raise ArgumentError(f"{kind}: depths={depths!r}, expected the numbers of blocks of four stages")
+    integer(kind, "groups", groups, 1)
+    integer(kind, "base_width", base_width, 1)
+    for name, value, default in (
+        ("stride_in_1x1", stride_in_1x1, False),
+        ("groups", groups, 1),
+        ("base_width", base_width, 64),
+    ):
+        if block == "basic" and value != default:
+            raise ArgumentError(f"{kind}: {name}={value!r} needs block='bottleneck', expected {default!r} for 'basic'")
+
+
 class ResNet(Network):
     """7x7 convolution and 3x3 pool, four stages of 64, 128, 256, 512 channels, global mean, linear."""
 
@@ -165,22 +193,22 @@ class ResNet(Network):
         depths: tuple[int, int, int, int] = (2, 2, 2, 2),
         shortcut: str = "B",
         stride_in_1x1: bool = False,
+        groups: int = 1,
+        base_width: int = 64,
         num_classes: int = 1000,
         in_channels: int = 3,
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        check_shortcut("ResNet", shortcut)
-        if block not in BLOCKS:
-            raise ArgumentError(f"ResNet: block={block!r} is unknown, expected one of {tuple(BLOCKS)}")
-        if len(depths) != 4 or min(depths) < 1:
-            raise ArgumentError(f"ResNet: depths={depths!r}, expected the numbers of blocks of four stages")
+        check_block("ResNet", block, depths, shortcut, stride_in_1x1, groups, base_width)
         kind = BLOCKS[block]
         self.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False, generator=generator)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()
         self.maxpool = nn.MaxPool2d(3, 2, 1)
-        e, options = kind.expansion, {"shortcut": shortcut, "stride_in_1x1": stride_in_1x1, "generator": generator}
+        e, options = kind.expansion, dict[str, Any](shortcut=shortcut, generator=generator)
+        if kind is Bottleneck:
+            options |= {"stride_in_1x1": stride_in_1x1, "groups": groups, "base_width": base_width}
         self.layer1 = stage(kind, 64, 64, depths[0], 1, **options)
         self.layer2 = stage(kind, 64 * e, 128, depths[1], 2, **options)
         self.layer3 = stage(kind, 128 * e, 256, depths[2], 2, **options)

@@ -134,3 +134,26 @@ def test_depths_are_checked(depths):
 def test_a_depth_that_is_no_number_is_refused():
     with pytest.raises(ArgumentError, match="ResNetCifar: depth='20' is a str"):
         models.resnet20(depth="20")
+
+
+def test_groups_and_base_width_shape_the_3x3():
+    with minicnn.abstract():
+        block = Bottleneck(256, 64, groups=32, base_width=4)
+        wide = Bottleneck(256, 64, base_width=128)
+        next_stage = Bottleneck(256, 128, 2, groups=32, base_width=4)
+    assert [block.conv1.weight.shape[0], block.conv2.weight.shape] == [128, (128, 4, 3, 3)]
+    assert [wide.conv1.weight.shape[0], wide.conv2.weight.shape] == [128, (128, 128, 3, 3)]
+    assert [next_stage.conv2.weight.shape, next_stage.conv2.stride] == [(256, 8, 3, 3), 2]
+    assert block.conv3.weight.shape[0] == wide.conv3.weight.shape[0] == 256
+
+
+@pytest.mark.parametrize("option", [{"stride_in_1x1": True}, {"groups": 32}, {"base_width": 128}])
+def test_options_of_the_bottleneck_are_refused_for_basic_blocks(option):
+    (name,) = option
+    with pytest.raises(ArgumentError, match=rf"ResNet: {name}=.* needs block='bottleneck'"):
+        models.resnet18(**option)
+
+
+def test_a_width_below_one_is_refused():
+    with pytest.raises(ArgumentError, match="ResNet: base_width=0 is too small"):
+        models.resnet50(base_width=0)
