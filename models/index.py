@@ -2,6 +2,7 @@
 
 # family file -> the names in its TABLE, in the same order
 INDEX: dict[str, tuple[str, ...]] = {
+    "alexnet": ("alexnet", "caffenet", "alexnet_cs231n", "alexnet_owt"),
     "densenet": (
         *("densenet40_k12_cifar10", "densenet100_k12_cifar10", "densenet100_k24_cifar10"),
         *("densenet_bc100_k12_cifar10", "densenet_bc250_k24_cifar10", "densenet_bc190_k40_cifar10"),
@@ -19,6 +20,11 @@ INDEX: dict[str, tuple[str, ...]] = {
         "resnet1202_cifar10",
     ),
     "squeezenet": ("squeezenet1_0", "squeezenet1_1", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"),
+    "vgg": (
+        *("vgg11", "vgg11_lrn", "vgg13", "vgg16_c", "vgg16", "vgg19"),
+        *("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"),
+    ),
+    "zfnet": ("zfnet", "zfnet_512_1024_512"),
 }
 # short name -> name
 ALIASES: dict[str, str] = {
