@@ -9,7 +9,7 @@ INDEX: dict[str, tuple[str, ...]] = {
         *("densenet121", "densenet161", "densenet169", "densenet201", "densenet264", "densenet264_k48"),
     ),
     "googlenet": ("googlenet", "googlenet_aux", "googlenet_bn_tv", "googlenet_bn_tv_aux", "googlenet_bn_5x5"),
-    "lenet": ("lenet5", "lenet_caffe"),
+    "lenet": ("lenet5_1998", "lenet5", "lenet_caffe"),
     "resnet": (
         *("plain18", "resnet18_a", "resnet18", "resnet18_c", "plain34", "resnet34_a", "resnet34", "resnet34_c"),
         *("resnet50_v1", "resnet101_v1", "resnet152_v1", "resnet50", "resnet101", "resnet152", "resnet200"),

@@ -9,11 +9,15 @@ FILE = Path(__file__).parents[1] / "reference" / "catalog.tsv"
 
 # Rows that are no model here, each with its reason.
 EXCLUDED: dict[str, str] = {
+    "lenet1": "the paper prints no table of its partial connections, and about 2,600 parameters",
     "zfnet_literal_slide": "the lecture's table read literally: it forgets a stride, and 386M parameters result",
 }
 
 # Rows that are blocks, no nets: the test that counts their parameters and multiply-adds.
 BLOCKS: dict[str, str] = {
+    "mlp_5x5_dense": "test_intro.py::test_five_units_that_see_five_numbers_have_25_arrows",
+    "conv1d_k3_5": "test_intro.py::test_a_convolution_of_width_three_has_13_arrows_and_3_weights",
+    "keras_toy_dense2_dense1": "test_intro.py::test_the_keras_summary_of_two_dense_layers",
     "inception_naive_block": "test_googlenet.py::test_the_blocks_of_the_lecture",
     "inception_dimred_block": "test_googlenet.py::test_the_blocks_of_the_lecture",
 }
