@@ -3,6 +3,7 @@
 # family file -> the names in its TABLE, in the same order
 INDEX: dict[str, tuple[str, ...]] = {
     "alexnet": ("alexnet", "caffenet", "alexnet_cs231n", "alexnet_owt"),
+    "caffe_zoo": ("cifar10_quick", "cifar10_full"),
     "densenet": (
         *("densenet40_k12_cifar10", "densenet100_k12_cifar10", "densenet100_k24_cifar10"),
         *("densenet_bc100_k12_cifar10", "densenet_bc250_k24_cifar10", "densenet_bc190_k40_cifar10"),
@@ -10,6 +11,7 @@ INDEX: dict[str, tuple[str, ...]] = {
     ),
     "googlenet": ("googlenet", "googlenet_aux", "googlenet_bn_tv", "googlenet_bn_tv_aux", "googlenet_bn_5x5"),
     "lenet": ("lenet5_1998", "lenet5", "lenet_caffe"),
+    "nin": ("nin_cifar10", "nin_cifar100", "nin_imagenet"),
     "resnet": (
         *("plain18", "resnet18_a", "resnet18", "resnet18_c", "plain34", "resnet34_a", "resnet34", "resnet34_c"),
         *("resnet50_v1", "resnet101_v1", "resnet152_v1", "resnet50", "resnet101", "resnet152", "resnet200"),
