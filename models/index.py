@@ -15,11 +15,12 @@ INDEX: dict[str, tuple[str, ...]] = {
     "resnet": (
         *("plain18", "resnet18_a", "resnet18", "resnet18_c", "plain34", "resnet34_a", "resnet34", "resnet34_c"),
         *("resnet50_v1", "resnet101_v1", "resnet152_v1", "resnet50", "resnet101", "resnet152", "resnet200"),
+        "resnet269",
     ),
     "resnet_cifar": (
         *("plain20_cifar10", "plain32_cifar10", "plain44_cifar10", "plain56_cifar10", "plain110_cifar10"),
         *("resnet20_cifar10", "resnet32_cifar10", "resnet44_cifar10", "resnet56_cifar10", "resnet110_cifar10"),
-        "resnet1202_cifar10",
+        *("resnet1202_cifar10", "resnet164_cifar10"),
     ),
     "squeezenet": ("squeezenet1_0", "squeezenet1_1", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"),
     "vgg": (

@@ -9,16 +9,18 @@ and shapes are torchvision's.
 **See** He et al., "Deep Residual Learning for Image Recognition", 2015.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 from minicnn import nn, ops
+from minicnn.context import is_abstract_mode
 from minicnn.errors import ArgumentError
 from minicnn.models.network import Network
-from minicnn.models.spec import Recipe, spec
+from minicnn.models.spec import Published, Recipe, spec
 from minicnn.nn import init
 from minicnn.ops.geometry import integer
-from minicnn.random import Generator
+from minicnn.random import Generator, generator_or_default
 
 SHORTCUTS = ("A", "B", "C", "none")
 
@@ -51,8 +53,24 @@ def _downsample(
     )
 
 
-class Block(nn.Module):
-    """A residual block: ``relu(branch(x) + shortcut(x))``."""
+class Residual(nn.Module):
+    """What residual blocks share: the addition, from which stochastic depth may leave the branch out."""
+
+    survival: float = 1.0  # probability that a training step has the branch; see models/stochastic_depth.py
+    generator: Generator | None = None
+
+    def add(self, branch: Callable[[Any], Any], x: Any, shortcut: Any) -> Any:
+        """``branch(x) + shortcut``; with stochastic depth its expectation in eval mode."""
+        if self.survival == 1:
+            return branch(x) + shortcut
+        if not self.training:
+            return branch(x) * self.survival + shortcut
+        alive = is_abstract_mode() or generator_or_default(self.generator).uniform() < self.survival
+        return branch(x) + shortcut if alive else shortcut
+
+
+class Block(Residual):
+    """``relu(branch(x) + shortcut(x))``."""
 
     expansion = 1
     downsample: nn.Module | None
@@ -67,10 +85,10 @@ class Block(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Any) -> Any:
-        y = self.branch(x)
-        if self.residual:
-            y = y + (x if self.downsample is None else self.downsample(x))
-        return self.relu(y)
+        if not self.residual:
+            return self.relu(self.branch(x))
+        shortcut = x if self.downsample is None else self.downsample(x)
+        return self.relu(self.add(self.branch, x, shortcut))
 
 
 class BasicBlock(Block):
@@ -162,14 +180,12 @@ def check_shortcut(kind: str, shortcut: str) -> None:
 
 
 def check_block(
-    kind: str, block: str, depths: tuple[int, ...], shortcut: str, stride_in_1x1: bool, groups: int, base_width: int
-) -> None:
-    """What ``ResNet`` and the families built on it ask of their options."""
+    kind: str, block: str, shortcut: str, stride_in_1x1: bool = False, groups: int = 1, base_width: int = 64
+) -> str:
+    """``block``, after a look at the options of blocks."""
     check_shortcut(kind, shortcut)
     if block not in BLOCKS:
         raise ArgumentError(f"{kind}: block={block!r} is unknown, expected one of {tuple(BLOCKS)}")
-    if len(depths) != 4 or min(depths) < 1:
-        raise ArgumentError(f"{kind}: depths={depths!r}, expected the numbers of blocks of four stages")
     integer(kind, "groups", groups, 1)
     integer(kind, "base_width", base_width, 1)
     for name, value, default in (
@@ -179,6 +195,12 @@ def check_block(
     ):
         if block == "basic" and value != default:
             raise ArgumentError(f"{kind}: {name}={value!r} needs block='bottleneck', expected {default!r} for 'basic'")
+    return block
+
+
+def check_depths(kind: str, depths: tuple[int, ...]) -> None:
+    if len(depths) != 4 or min(depths) < 1:
+        raise ArgumentError(f"{kind}: depths={depths!r}, expected the numbers of blocks of four stages")
 
 
 class ResNet(Network):
@@ -200,8 +222,8 @@ class ResNet(Network):
         generator: Generator | None = None,
     ) -> None:
         super().__init__()
-        check_block("ResNet", block, depths, shortcut, stride_in_1x1, groups, base_width)
-        kind = BLOCKS[block]
+        check_depths("ResNet", depths)
+        kind = BLOCKS[check_block("ResNet", block, shortcut, stride_in_1x1, groups, base_width)]
         self.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False, generator=generator)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()
@@ -254,22 +276,40 @@ _50 = partial(_resnet, block="bottleneck", depths=(3, 4, 6, 3))
 _101 = partial(_resnet, block="bottleneck", depths=(3, 4, 23, 3))
 _152 = partial(_resnet, block="bottleneck", depths=(3, 8, 36, 3))
 _200 = partial(_resnet, block="bottleneck", depths=(3, 24, 36, 3))
+_269 = partial(_resnet, block="bottleneck", depths=(3, 30, 48, 8))
+_printed = partial(Published, protocol="single crop, validation")
+_authors = partial(_printed, source="KaimingHe/deep-residual-networks, README")
+_torch = partial(_printed, source="facebook/fb.resnet.torch, README")
+_POLYNET = _printed(top1_error=19.78, top5_error=4.89, source="CUHK-MMLAB/polynet, README")
 
 TABLE = (
     _18("plain18", shortcut="none"),
     _18("resnet18_a", shortcut="A"),
-    _18("resnet18", shortcut="B", torchvision="resnet18", timm="resnet18"),
+    _18("resnet18", shortcut="B", published=_torch("", "", 30.43, 10.76), torchvision="resnet18", timm="resnet18"),
     _18("resnet18_c", shortcut="C"),
-    _34("plain34", shortcut="none"),
-    _34("resnet34_a", shortcut="A"),
-    _34("resnet34", shortcut="B", torchvision="resnet34", timm="resnet34"),
+    _34("plain34", shortcut="none", published=Published(macs="3.6G", source="figure 3")),
+    _34("resnet34_a", shortcut="A", published=Published(macs="3.6G", source="figure 3")),
+    _34("resnet34", shortcut="B", published=_torch("", "", 26.73, 8.74), torchvision="resnet34", timm="resnet34"),
     _34("resnet34_c", shortcut="C"),
     # The authors' ResNet-50 prototxt alone has a bias in conv1: 25,557,096 parameters.
-    _50("resnet50_v1", stride_in_1x1=True),
-    _101("resnet101_v1", stride_in_1x1=True),
-    _152("resnet152_v1", stride_in_1x1=True),
-    _50("resnet50", form="torchvision", torchvision="resnet50", timm="resnet50"),
-    _101("resnet101", form="torchvision", torchvision="resnet101", timm="resnet101"),
-    _152("resnet152", form="torchvision", torchvision="resnet152", timm="resnet152"),
-    _200("resnet200"),
+    _50("resnet50_v1", stride_in_1x1=True, published=_authors("", "3.8G", 24.7, 7.8)),
+    _101("resnet101_v1", stride_in_1x1=True, published=_authors("", "7.6G", 23.6, 7.1)),
+    _152("resnet152_v1", stride_in_1x1=True, published=_authors("", "11.3G", 23.0, 6.7)),
+    _50("resnet50", published=_torch("", "", 24.01, 7.02), form="torchvision", torchvision="resnet50", timm="resnet50"),
+    _101(
+        "resnet101",
+        published=_torch("", "", 22.44, 6.21),
+        form="torchvision",
+        torchvision="resnet101",
+        timm="resnet101",
+    ),
+    _152(
+        "resnet152",
+        published=_torch("", "", 22.16, 6.16),
+        form="torchvision",
+        torchvision="resnet152",
+        timm="resnet152",
+    ),
+    _200("resnet200"),  # the published one is preresnet200
+    _269("resnet269", form="PolyNet", published=_POLYNET),
 )
