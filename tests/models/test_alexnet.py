@@ -55,7 +55,7 @@ def test_the_order_of_pool_and_normalisation(name, expected):
     with minicnn.abstract():
         names = [layer for layer, _ in order(models.create(name), 227)]
     assert names[:9] == expected
-    assert names[-8:] == ["flatten", "fc6", "relu6", "drop6", "fc7", "relu7", "drop7", "fc8"][-8:]
+    assert names[-8:] == ["flatten", "fc6", "relu6", "drop6", "fc7", "relu7", "drop7", "fc8"]
 
 
 def test_normalisation_of_the_paper_and_of_caffe():
