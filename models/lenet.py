@@ -29,7 +29,7 @@ C3_TABLE = (
     *((0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5)),
     (0, 1, 2, 3, 4, 5),
 )
-# The digits on 7x12 pixels, drawn after the style of Figure 3.
+# The digits on 7x12 pixels: our own drawing of what the paper shows in a figure.
 BITMAPS = """
 ..###.. ...##.. .#####. .#####. ....##. ####### .#####. ####### .#####. .#####.
 .##.##. ..###.. ##...## ##...## ...###. ##..... ##...## .....## ##...## ##...##
@@ -85,7 +85,7 @@ class PartialConv(nn.Module):
 
 class RBF(nn.Module):
     """Minus the squared distances to fixed centres of +-1, so that the largest output is the answer, and cross entropy
-    is the paper's equation (9) without its constant. The centres of ten classes are the bitmaps, others are random.
+    is the paper's competitive criterion without its constant. Ten classes have the bitmaps, others random centres.
 
     **Shapes** (N, 84) -> (N, classes). **Math** ``y[i] = -sum_j (x[j] - w[i, j])^2``, the square multiplied out.
     """
