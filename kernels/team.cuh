@@ -37,9 +37,7 @@ template <class S> __device__ S team_sum(S v, Index lanes) {
   return team_join(v, lanes, [](S a, S b) { return a + b; });
 }
 
-// The larger of two, or NaN where one is NaN.
-template <class S> __device__ __forceinline__ S larger(S a, S b) { return a != a || a >= b ? a : b; }
-
+// The largest of numbers; a NaN among them may be passed over.
 template <class S> __device__ S team_max(S v, Index lanes) {
-  return team_join(v, lanes, [](S a, S b) { return larger(a, b); });
+  return team_join(v, lanes, [](S a, S b) { return a < b ? b : a; });
 }

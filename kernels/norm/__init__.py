@@ -83,8 +83,8 @@ def layer_norm_grads(
     gy: Array, x: Array, mean: Array, rstd: Array, weight: Array | None, size: int
 ) -> tuple[Array, Array, Array]:
     """Gradients of x, weight (size,) and bias (size,); formula as in ``channels_grads`` with one slice a statistic."""
-    dtype = x.dtype if weight is None else weight.dtype
-    gx, gw, gb = allocate(x, x.shape), allocate(x, (size,), dtype, fill=0), allocate(x, (size,), dtype, fill=0)
+    dtype, fill = x.dtype if weight is None else weight.dtype, None if x.size else 0
+    gx, gw, gb = allocate(x, x.shape), *(allocate(x, (size,), dtype, fill) for _ in range(2))
     if x.size:
         matrix, flat = (mean.size, size), None if weight is None else weight.reshape(-1)
         twins = twin(__name__, x)

@@ -1,8 +1,8 @@
 // CUDA twins of the normalisations (contract: __init__.py). Rows r = n * channels + c are channels of images; a team of
 // threads (team.cuh) shares a row. Statistics and sums are double; single values are computed in compute<T>.
 //
-// A statistic belongs to `images` images and channels / groups channels: batch norm has groups == channels and all the
-// images, group and instance norm have one image.
+// A statistic belongs to channels / groups channels, and to all the images (`images` is their number; batch norm, where
+// groups == channels) or to one (`images` is 1; group and instance norm).
 #include "team.cuh"
 
 // The statistic of row r.
@@ -10,10 +10,10 @@ __device__ __forceinline__ Index statistic(Index r, Index channels, Index groups
   return r / channels / images * groups + r % channels / (channels / groups);
 }
 
-// The q-th of the rows that share statistic s.
-__device__ __forceinline__ Index member(Index s, Index q, Index channels, Index groups, Index images) {
+// The q-th of the rows that share statistic s: of image s / groups, or of all, where s < groups.
+__device__ __forceinline__ Index member(Index s, Index q, Index channels, Index groups) {
   Index each = channels / groups;
-  return (s / groups * images + q / each) * channels + s % groups * each + q % each;
+  return (s / groups + q / each) * channels + s % groups * each + q % each;
 }
 
 // A double center subtracted in two parts: x - center keeps the digits of x also where the mean is large, without the
@@ -61,10 +61,10 @@ __global__ void __launch_bounds__(1024) join_moments(
     bool mine = s < statistics;
     Index members = mine ? images * (channels / groups) : 0;
     double total = 0, squares = 0;
-    EACH_IN_TEAM(q, 0, members, lanes) total += row_mean[member(s, q, channels, groups, images)];
+    EACH_IN_TEAM(q, 0, members, lanes) total += row_mean[member(s, q, channels, groups)];
     double center = team_sum(total, lanes) / double(members ? members : 1);
     EACH_IN_TEAM(q, 0, members, lanes) {
-      Index r = member(s, q, channels, groups, images);
+      Index r = member(s, q, channels, groups);
       double apart = row_mean[r] - center;
       squares += row_m2[r] + double(size) * apart * apart;
     }
@@ -124,7 +124,7 @@ __global__ void __launch_bounds__(1024) join_products(
     Index members = mine ? images * (channels / groups) : 0;
     double p = 0, q = 0;
     EACH_IN_TEAM(m, 0, members, lanes) {
-      Index r = member(s, m, channels, groups, images);
+      Index r = member(s, m, channels, groups);
       double w = weight ? double(compute<T>(weight[r % channels])) : 1;
       p += w * plain[r];
       q += w * weighted[r];

@@ -128,6 +128,13 @@ def test_what_is_not_finite_stays_in_its_statistic(gpu, value, place):
             assert_close(y, K.channels_forward(x, on_cpu[0], on_cpu[2], None, None), 1e-6)
 
 
+def test_nothing_to_average_is_0(gpu):
+    for shape in ((0, 3, 4), (2, 3, 0), (2, 0, 4)):
+        for statistics in groups_of(shape)[:2]:
+            mean, var, rstd = (a.get() for a in K.moments(gpu.zeros(shape, np.float32), statistics, 0.25))
+            assert not mean.any() and not var.any() and (rstd == 2).all()
+
+
 @pytest.mark.parametrize("threads", [32, 64, 96, 256])
 @pytest.mark.parametrize("order", [0, 1, 7])
 def test_any_block_and_order_of_threads(gpu, monkeypatch, threads, order):
