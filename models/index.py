@@ -3,6 +3,7 @@
 # family file -> the names in its TABLE, in the same order
 INDEX: dict[str, tuple[str, ...]] = {
     "alexnet": ("alexnet", "caffenet", "alexnet_cs231n", "alexnet_owt"),
+    "bn_inception": ("bn_inception",),
     "caffe_zoo": ("cifar10_quick", "cifar10_full"),
     "densenet": (
         *("densenet40_k12_cifar10", "densenet100_k12_cifar10", "densenet100_k24_cifar10"),
@@ -10,6 +11,9 @@ INDEX: dict[str, tuple[str, ...]] = {
         *("densenet121", "densenet161", "densenet169", "densenet201", "densenet264", "densenet264_k48"),
     ),
     "googlenet": ("googlenet", "googlenet_aux", "googlenet_bn_tv", "googlenet_bn_tv_aux", "googlenet_bn_5x5"),
+    "inception_resnet": ("inception_resnet_v1", "inception_resnet_v2"),
+    "inception_v3": ("inception_v3", "inception_v3_aux"),
+    "inception_v4": ("inception_v4",),
     "lenet": ("lenet5_1998", "lenet5", "lenet_caffe"),
     "nin": ("nin_cifar10", "nin_cifar100", "nin_imagenet"),
     "resnet": (

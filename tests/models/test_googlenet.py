@@ -108,14 +108,16 @@ def test_the_blocks_of_the_lecture(name, block, channels):
         assert macs + 64 * 192 * 9 * 28 * 28 == 358_055_936
 
 
-def test_multiply_adds_of_training():
-    """The reference counts the heads: each a 1x1 on 4x4 maps, 2048 x 1024 and 1024 x 1000."""
+@pytest.mark.parametrize(
+    ("name", "expected"), [("googlenet_aux", rows()["googlenet_aux"].macs), ("googlenet_bn_tv_aux", 1_506_748_416)]
+)
+def test_multiply_adds_of_training(name, expected):
+    """Those of the heads come on top: each a 1x1 on 4x4 maps, 2048 x 1024 and 1024 x 1000."""
     with minicnn.abstract():
-        net = models.googlenet_aux()
+        net = models.create(name)
     macs, outputs = macs_of(net, (1, 3, 224, 224))
-    assert macs == rows()["googlenet_aux"].macs
-    assert [y.shape for y in outputs] == [(1, 1000)] * 3
-    assert macs - models.counts("googlenet").macs == (512 + 528) * 128 * 16 + 2 * (2048 * 1024 + 1024 * 1000)
+    assert macs == expected and [y.shape for y in outputs] == [(1, 1000)] * 3
+    assert macs - models.counts(name).macs == (512 + 528) * 128 * 16 + 2 * (2048 * 1024 + 1024 * 1000)
 
 
 def test_heads_speak_in_training_only_and_where_they_hang():
