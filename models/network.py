@@ -1,7 +1,7 @@
 """``Network``: what every model of the catalog can do besides ``forward``."""
 
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -20,6 +20,14 @@ class Stage(NamedTuple):
     name: str
     stride: int  # input pixels a step of its output
     channels: int
+
+
+# How much wider a second image is: its outputs grow by exactly this over the stride, whatever the padding.
+_WIDER = 1 << 10
+
+
+class _LastStage(Exception):
+    """The last stage has been seen; nothing after it matters."""
 
 
 class Network(Module):
@@ -58,25 +66,48 @@ class Network(Module):
 
     @property
     def stages(self) -> tuple[Stage, ...]:
-        """Name, stride and channels of every stage, found by shapes alone at the published input size."""
-        shape = self._input_shape()
+        """Name, stride and channels of every stage, found by shapes alone."""
+        channels, height, width = self._input_shape()
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
-            with abstract(), no_grad():
-                outputs = self.stage_outputs(Tensor(ShapeArray((1, *shape), np.float32)))
+            before, after = (self._stage_shapes((channels, height + more, width + more)) for more in (0, _WIDER))
         finally:
             for module, mode in modes:
                 module.training = mode
-        return tuple(Stage(name, round(shape[1] / y.shape[2]), y.shape[1]) for name, y in outputs.items())
+        return tuple(
+            Stage(name, _WIDER // max(after[name][2] - shape[2], 1), shape[1]) for name, shape in before.items()
+        )
 
-    def _input_shape(self) -> tuple[int, ...]:
+    def _stage_shapes(self, image: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
+        """The shape of every stage for an ``image``; what follows the last stage need not fit it."""
+        found: dict[str, tuple[int, ...]] = {}
+
+        def keep(name: str, last: bool) -> Callable[..., None]:
+            def hook(module: Module, args: Any, output: Any) -> None:
+                found[name] = output.shape
+                if last:
+                    raise _LastStage
+
+            return hook
+
+        names = list(self.stage_paths)
+        with ExitStack() as stack, suppress(_LastStage):
+            for name, path in self.stage_paths.items():
+                hook = keep(name, name == names[-1])
+                stack.enter_context(self.get_submodule(path).register_forward_hook(hook))
+            stack.enter_context(abstract())
+            stack.enter_context(no_grad())
+            self(Tensor(ShapeArray((1, *image), np.float32)))
+        return found
+
+    def _input_shape(self) -> tuple[int, int, int]:
         if self.info is None:
             raise ArgumentError(
                 f"{type(self).__name__}.stages: built by hand; fix: models.create(name), or stage_outputs(x)"
             )
         weight = next(p for p in self.parameters() if p.ndim == 4)
-        return (weight.shape[1], *self.info.input_shape[1:])
+        return (weight.shape[1], *self.info.input_shape[1:])  # type: ignore[return-value]
 
     @property
     def cam_layer(self) -> Module:

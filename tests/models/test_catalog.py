@@ -36,6 +36,23 @@ def test_stages(name):
     assert net.cam_layer in list(net.modules())
 
 
+@pytest.mark.parametrize(
+    ("name", "strides"),
+    [
+        ("lenet5", (2, 4)),
+        ("resnet50", (2, 4, 8, 16, 32)),
+        ("resnet20", (1, 1, 2, 4)),
+        ("alexnet", (4, 8, 16)),
+        ("squeezenet1_0", (2, 4, 8, 16)),
+        ("densenet121", (4, 4, 8, 16, 32)),
+    ],
+)
+def test_strides_are_those_of_the_layers(name, strides):
+    """Not of the sizes: 227 pixels become 13, and the stride is 16."""
+    with minicnn.abstract():
+        assert tuple(stage.stride for stage in models.create(name).stages) == strides
+
+
 def test_excluded_rows_exist_and_are_not_registered():
     assert set(EXCLUDED) <= set(rows()) and len(EXCLUDED) <= 12
     assert not set(EXCLUDED) & set(models.names())
