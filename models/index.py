@@ -16,6 +16,11 @@ INDEX: dict[str, tuple[str, ...]] = {
     "inception_v4": ("inception_v4",),
     "lenet": ("lenet5_1998", "lenet5", "lenet_caffe"),
     "nin": ("nin_cifar10", "nin_cifar100", "nin_imagenet"),
+    "preresnet": (
+        *("preresnet18", "preresnet34", "preresnet50", "preresnet101", "preresnet152", "preresnet200"),
+        *("preresnet110_cifar10", "preresnet164_cifar10", "preresnet164_cifar100"),
+        *("preresnet1001_cifar10", "preresnet1001_cifar100"),
+    ),
     "resnet": (
         *("plain18", "resnet18_a", "resnet18", "resnet18_c", "plain34", "resnet34_a", "resnet34", "resnet34_c"),
         *("resnet50_v1", "resnet101_v1", "resnet152_v1", "resnet50", "resnet101", "resnet152", "resnet200"),
@@ -27,6 +32,7 @@ INDEX: dict[str, tuple[str, ...]] = {
         *("resnet1202_cifar10", "resnet164_cifar10"),
     ),
     "squeezenet": ("squeezenet1_0", "squeezenet1_1", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"),
+    "stochastic_depth": ("resnet110_sd_cifar10", "resnet1202_sd_cifar10", "resnet152_sd"),
     "vgg": (
         *("vgg11", "vgg11_lrn", "vgg13", "vgg16_c", "vgg16", "vgg19"),
         *("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"),
@@ -35,5 +41,8 @@ INDEX: dict[str, tuple[str, ...]] = {
 }
 # short name -> name
 ALIASES: dict[str, str] = {
-    name.removesuffix("_cifar10"): name for name in INDEX["resnet_cifar"] if name.endswith("_cifar10")
+    name.removesuffix("_cifar10"): name
+    for family in ("preresnet", "resnet_cifar", "stochastic_depth")
+    for name in INDEX[family]
+    if name.endswith("_cifar10")
 }
