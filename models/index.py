@@ -31,6 +31,13 @@ INDEX: dict[str, tuple[str, ...]] = {
         *("resnet20_cifar10", "resnet32_cifar10", "resnet44_cifar10", "resnet56_cifar10", "resnet110_cifar10"),
         *("resnet1202_cifar10", "resnet164_cifar10"),
     ),
+    "resnext": (
+        *("resnext50_2x40d", "resnext50_4x24d", "resnext50_8x14d", "resnext50_32x4d"),
+        *("resnext101_2x40d", "resnext101_4x24d", "resnext101_8x14d", "resnext101_32x4d"),
+        *("resnext101_2x64d", "resnext101_64x4d", "resnet101_1x100d", "resnext101_32x8d"),
+        *("resnext152_32x4d", "resnext152_64x4d"),
+        *("resnext29_8x64d_cifar10", "resnext29_16x64d_cifar10", "resnext29_1x64d_cifar10"),
+    ),
     "squeezenet": ("squeezenet1_0", "squeezenet1_1", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"),
     "stochastic_depth": ("resnet110_sd_cifar10", "resnet1202_sd_cifar10", "resnet152_sd"),
     "vgg": (
