@@ -37,7 +37,9 @@ template <class S> __device__ S team_sum(S v, Index lanes) {
   return team_join(v, lanes, [](S a, S b) { return a + b; });
 }
 
-// The largest of numbers; a NaN among them may be passed over.
+// The larger of two numbers; a NaN may be passed over (the sums of exponentials that follow have it).
+template <class S> __device__ __forceinline__ S larger(S a, S b) { return a < b ? b : a; }
+
 template <class S> __device__ S team_max(S v, Index lanes) {
-  return team_join(v, lanes, [](S a, S b) { return a < b ? b : a; });
+  return team_join(v, lanes, [](S a, S b) { return larger(a, b); });
 }

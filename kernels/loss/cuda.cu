@@ -14,10 +14,7 @@ __device__ __forceinline__ bool known(long long t, Index classes) { return 0 <= 
 // a NaN that `top` passed over is in the sum.
 template <class T> __device__ double log_sum_exp(const T* x, Index classes, Index stride, Index lanes) {
   compute<T> top = classes ? compute<T>(x[0]) : compute<T>(0);
-  EACH_IN_TEAM(c, 0, classes, lanes) {
-    compute<T> v = x[c * stride];
-    top = top < v ? v : top;
-  }
+  EACH_IN_TEAM(c, 0, classes, lanes) top = larger(top, compute<T>(x[c * stride]));
   top = team_max(top, lanes);
   double total = 0;
   EACH_IN_TEAM(c, 0, classes, lanes) total += double(exp(compute<T>(x[c * stride]) - top));
