@@ -44,12 +44,21 @@ INDEX: dict[str, tuple[str, ...]] = {
         *("vgg11", "vgg11_lrn", "vgg13", "vgg16_c", "vgg16", "vgg19"),
         *("vgg11_bn", "vgg13_bn", "vgg16_bn", "vgg19_bn"),
     ),
+    "wide_resnet": (
+        *("wrn40_1_cifar10", "wrn40_1_cifar100", "wrn40_2_cifar10", "wrn40_2_cifar100"),
+        *("wrn40_4_cifar10", "wrn40_4_cifar100", "wrn40_8_cifar10", "wrn40_8_cifar100"),
+        *("wrn28_10_cifar10", "wrn28_10_cifar100", "wrn28_12_cifar10", "wrn28_12_cifar100"),
+        *("wrn22_8_cifar10", "wrn22_8_cifar100", "wrn22_10_cifar10", "wrn22_10_cifar100"),
+        *("wrn16_8_cifar10", "wrn16_8_cifar100", "wrn16_10_cifar10", "wrn16_10_cifar100", "wrn40_10_cifar10"),
+        *("wide_resnet50_2", "wide_resnet101_2", "wrn18_1.5_imagenet", "wrn18_2_imagenet", "wrn18_3_imagenet"),
+        *("wrn34_1.5_imagenet", "wrn34_2_imagenet"),
+    ),
     "zfnet": ("zfnet", "zfnet_512_1024_512"),
 }
 # short name -> name
 ALIASES: dict[str, str] = {
     name.removesuffix("_cifar10"): name
-    for family in ("preresnet", "resnet_cifar", "stochastic_depth")
+    for family in ("preresnet", "resnet_cifar", "stochastic_depth", "wide_resnet")
     for name in INDEX[family]
     if name.endswith("_cifar10")
 }

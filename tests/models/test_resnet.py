@@ -157,3 +157,14 @@ def test_options_of_the_bottleneck_are_refused_for_basic_blocks(option):
 def test_a_width_below_one_is_refused():
     with pytest.raises(ArgumentError, match="ResNet: base_width=0 is too small"):
         models.resnet50(base_width=0)
+
+
+def test_bottlenecks_for_cifar():
+    with minicnn.abstract():
+        net = models.resnet164()
+        assert [len(layer) for layer in (net.layer1, net.layer2, net.layer3)] == [18, 18, 18]
+        assert net.layer2[0].conv2.stride == 2 and net.fc.in_features == 256
+        with pytest.raises(ArgumentError, match=r"ResNetCifar: depth=100, expected 9n \+ 2 such as 29, 164"):
+            models.resnet164(depth=100)
+        with pytest.raises(ArgumentError, match="ResNetCifar: stride_in_1x1=True needs block='bottleneck'"):
+            models.resnet20(stride_in_1x1=True)

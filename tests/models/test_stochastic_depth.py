@@ -97,5 +97,5 @@ def test_what_cannot_be_thinned_is_refused():
         for net in (models.plain20(), models.lenet5()):
             with pytest.raises(ArgumentError, match="is no residual network"):
                 linear_decay(net, 0.5)
-        with pytest.raises(ArgumentError, match="last_survival=1.5 is out of range"):
+        with pytest.raises(ArgumentError, match=r"last_survival=1\.5 is out of range"):
             models.resnet110_sd_cifar10(last_survival=1.5)
