@@ -13,6 +13,7 @@ class Layer(NamedTuple):
     """A layer as it is compared: what it is, not where it stands."""
 
     path: str
+    kind: str
     text: str
 
 
@@ -32,16 +33,18 @@ def command(first: str, second: str, as_json: bool) -> None:
 
 
 def differences(first: list[Layer], second: list[Layer]) -> list[tuple[str, str, str, str]]:
-    """(path, layer) of the first beside (path, layer) of the second; empty where one has no counterpart."""
-    nothing = Layer("", "")
+    """(path, layer) of the first beside (path, layer) of the second; empty where one has no counterpart.
+
+    Layers are paired by their kinds, in order; of a pair only what differs is listed.
+    """
     rows = []
-    matcher = difflib.SequenceMatcher(None, [layer.text for layer in first], [layer.text for layer in second], False)
+    matcher = difflib.SequenceMatcher(None, [layer.kind for layer in first], [layer.kind for layer in second], False)
     for tag, a, b, c, d in matcher.get_opcodes():
-        if tag != "equal":
-            pairs = max(b - a, d - c)
-            left = first[a:b] + [nothing] * (pairs - (b - a))
-            right = second[c:d] + [nothing] * (pairs - (d - c))
-            rows += [(x.path, x.text, y.path, y.text) for x, y in zip(left, right, strict=True)]
+        if tag == "equal":
+            pairs = zip(first[a:b], second[c:d], strict=True)
+            rows += [(x.path, x.text, y.path, y.text) for x, y in pairs if x.text != y.text]
+        else:
+            rows += [(x.path, x.text, "", "") for x in first[a:b]] + [("", "", y.path, y.text) for y in second[c:d]]
     return rows
 
 
@@ -50,4 +53,5 @@ def _layers(name: str) -> list[Layer]:
 
     with minicnn.abstract():
         net = models.create(name)
-    return [Layer(path, repr(layer)) for path, layer in net.named_modules() if path and not list(layer.children())]
+    leaves = [(path, layer) for path, layer in net.named_modules() if path and not list(layer.children())]
+    return [Layer(path, type(layer).__name__, repr(layer)) for path, layer in leaves]
