@@ -319,7 +319,8 @@ _imagenet = partial(
 _cifar = partial(spec, PreResNetCifar, family="PreResNet", year=2016, paper="arXiv:1603.05027", input_shape=(3, 32, 32))
 _basic = partial(_cifar, block="basic", shortcut="A", recipe=RECIPE)
 _bottleneck = partial(_cifar, block="bottleneck", shortcut="B", stride_in_1x1=True, recipe=RECIPE)
-_TABLE = partial(Published, protocol="median of 5", source="table 3")
+_printed = partial(Published, protocol="median of 5")
+_WRN = "table 3; szagoruyko/wide-residual-networks, README"
 _200 = Published("64.7M", "", 21.66, 5.79, "single crop, validation", "facebook/fb.resnet.torch, README; WRN's README")
 
 TABLE = (
@@ -329,9 +330,16 @@ TABLE = (
     _imagenet("preresnet101", block="bottleneck", depths=(3, 4, 23, 3)),
     _imagenet("preresnet152", block="bottleneck", depths=(3, 8, 36, 3)),
     _imagenet("preresnet200", block="bottleneck", depths=(3, 24, 36, 3), published=_200),
-    _basic("preresnet110_cifar10", depth=110, num_classes=10, published=_TABLE("", "", 6.37)),
-    _bottleneck("preresnet164_cifar10", depth=164, num_classes=10, published=_TABLE("", "", 5.46)),
-    _bottleneck("preresnet164_cifar100", depth=164, num_classes=100, published=_TABLE("", "", 24.33)),
-    _bottleneck("preresnet1001_cifar10", depth=1001, num_classes=10, published=_TABLE("10.2M", "", 4.92)),
-    _bottleneck("preresnet1001_cifar100", depth=1001, num_classes=100, published=_TABLE("", "", 22.71)),
+    _basic(
+        "preresnet110_cifar10",
+        depth=110,
+        num_classes=10,
+        published=_printed("", "", 6.37, source="table 3, quoted from its TeX"),
+    ),
+    _bottleneck("preresnet164_cifar10", depth=164, num_classes=10, published=_printed("", "", 5.46, source=_WRN)),
+    _bottleneck("preresnet164_cifar100", depth=164, num_classes=100, published=_printed("", "", 24.33, source=_WRN)),
+    _bottleneck(
+        "preresnet1001_cifar10", depth=1001, num_classes=10, published=_printed("10.2M", "", 4.92, source=_WRN)
+    ),
+    _bottleneck("preresnet1001_cifar100", depth=1001, num_classes=100, published=_printed("", "", 22.71, source=_WRN)),
 )
