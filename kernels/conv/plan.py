@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from minicnn.errors import ArgumentError, DTypeError, MinicnnError
+from minicnn.errors import ArgumentError, DeviceError, DTypeError, MinicnnError
 from minicnn.kernels.arrays import STORAGE_DTYPES, Array, cupy, device_of, is_cupy
 from minicnn.kernels.precision import float32_precision
 from minicnn.kernels.window import Window2d
@@ -28,6 +28,8 @@ KNOBS = ("auto", "exact", "im2col", "direct", "implicit_gemm")
 DIRECT_FILTERS = 2
 # Below this many pixels a GEMM an image is too small; im2col puts several images into one.
 POINTWISE_PIXELS = 256
+
+ASSUMED_CAPABILITY = 90  # of the GPU that ``explain`` speaks of where none is
 
 _knob: ContextVar[str] = ContextVar("minicnn_conv_plan", default="auto")
 
@@ -143,7 +145,7 @@ def explain(
 ) -> str:
     """What ``auto`` picks for this convolution and why, in one line; ``padding`` in numbers.
 
-    **Raises** DeviceError for a GPU that cannot be had.
+    On a machine without a GPU ``device="gpu"`` tells what one of compute capability 9.0 would do.
     """
     n, c, h, w = x_shape
     (sh, sw), (dh, dw), (vertical, horizontal) = _pair(stride), _pair(dilation), _pair(padding)
@@ -151,19 +153,23 @@ def explain(
     kh, kw = weight_shape[2:]
     oh, ow = (h + top + bottom - dh * (kh - 1) - 1) // sh + 1, (w + left + right - dw * (kw - 1) - 1) // sw + 1
     window = Window2d(h, w, kh, kw, sh, sw, top, bottom, left, right, dh, dw, oh, ow)
-    place = Place(dtype, device, _capability(device), float32_precision())
+    place = Place(dtype, device, _capability(device) or ASSUMED_CAPABILITY, float32_precision())
     plan, reason = choose("auto", n, c, weight_shape[0], window, groups, place)
     return f"{plan}: {reason}"
 
 
 def _capability(device: str) -> int:
-    """The compute capability of the GPU ``device`` names ("gpu", "cuda", "cuda:1"); 0 for the CPU."""
+    """The compute capability of the GPU ``device`` names ("gpu", "cuda", "cuda:1"); 0 where there is none."""
     if device == "cpu":
         return 0
     named = re.fullmatch(r"(?:gpu|cuda)(?::(\d+))?", device)
     if named is None:
         raise ArgumentError(f"explain: device={device!r} is unknown, expected 'cpu', 'gpu' or 'cuda:<index>'")
-    return int(cupy().cuda.Device(int(named[1] or 0)).compute_capability)
+    try:
+        devices = cupy().cuda
+    except DeviceError:  # no CuPy
+        return 0
+    return int(devices.Device(int(named[1] or 0)).compute_capability) if devices.is_available() else 0
 
 
 def _pair(value: Any) -> tuple[Any, Any]:

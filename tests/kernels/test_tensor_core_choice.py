@@ -1,11 +1,13 @@
 """Who convolves on tensor cores: the chooser, explanations, forced plans, and the precision of float32."""
 
+import types
+
 import numpy as np
 import pytest
 
 import minicnn
 from minicnn import Tensor, ops
-from minicnn.errors import ArgumentError, DTypeError
+from minicnn.errors import ArgumentError, DeviceError, DTypeError
 from minicnn.kernels import conv
 from minicnn.kernels.conv import plan as plans
 from tests.close import assert_close
@@ -197,3 +199,16 @@ def test_an_unknown_precision_is_explained(precision):
     with pytest.raises(ArgumentError, match=r"precision=.* does not exist, expected 'highest' or 'tf32'"):
         minicnn.set_float32_precision(precision)
     assert minicnn.float32_precision() == "highest"
+
+
+def test_explain_speaks_of_a_gpu_that_is_not_there(monkeypatch):
+    """Without CuPy, and with CuPy but no driver, the plan of a recent GPU is told and nothing fails."""
+    shapes = ((8, 64, 56, 56), (64, 64, 3, 3))
+
+    def missing():
+        raise DeviceError("no CuPy")
+
+    driverless = types.SimpleNamespace(cuda=types.SimpleNamespace(is_available=lambda: False))
+    for found in (missing, lambda: driverless):
+        monkeypatch.setattr(plans, "cupy", found)
+        assert conv.explain(*shapes, dtype="bfloat16", device="gpu").startswith("implicit_gemm: bfloat16 on gpu")
