@@ -37,8 +37,8 @@ template <class S> __device__ S team_sum(S v, Index lanes) {
   return team_join(v, lanes, [](S a, S b) { return a + b; });
 }
 
-// The larger of two numbers; a NaN may be passed over (the sums of exponentials that follow have it).
-template <class S> __device__ __forceinline__ S larger(S a, S b) { return a < b ? b : a; }
+// The larger of two, or NaN where one is NaN.
+template <class S> __device__ __forceinline__ S larger(S a, S b) { return a != a || a >= b ? a : b; }
 
 template <class S> __device__ S team_max(S v, Index lanes) {
   return team_join(v, lanes, [](S a, S b) { return larger(a, b); });

@@ -243,7 +243,8 @@ template <class T> __device__ double row_sum(const T* x, compute<T> top, Index c
 }
 
 template <class T>
-__global__ void softmax_forward(const T* x, Index rows, Index classes, Index positions, T* y, Index lanes) {
+__global__ void __launch_bounds__(1024) softmax_forward(
+    const T* x, Index rows, Index classes, Index positions, T* y, Index lanes) {
   EACH_TEAM(r, rows, lanes) {
     Index first = first_class(r, rows, classes, positions), present = r < rows ? classes : 0;
     compute<T> top = row_top(x + first, present, positions, lanes);
@@ -256,8 +257,8 @@ __global__ void softmax_forward(const T* x, Index rows, Index classes, Index pos
 }
 
 template <class T>
-__global__ void softmax_grad_x(const T* gy, const T* y, Index rows, Index classes, Index positions, T* gx,
-                               Index lanes) {
+__global__ void __launch_bounds__(1024) softmax_grad_x(
+    const T* gy, const T* y, Index rows, Index classes, Index positions, T* gx, Index lanes) {
   EACH_TEAM(r, rows, lanes) {
     Index first = first_class(r, rows, classes, positions), present = r < rows ? classes : 0;
     double total = 0;
@@ -274,7 +275,8 @@ __global__ void softmax_grad_x(const T* gy, const T* y, Index rows, Index classe
 }
 
 template <class T>
-__global__ void log_softmax_forward(const T* x, Index rows, Index classes, Index positions, T* y, Index lanes) {
+__global__ void __launch_bounds__(1024) log_softmax_forward(
+    const T* x, Index rows, Index classes, Index positions, T* y, Index lanes) {
   EACH_TEAM(r, rows, lanes) {
     Index first = first_class(r, rows, classes, positions), present = r < rows ? classes : 0;
     compute<T> top = row_top(x + first, present, positions, lanes);
@@ -287,8 +289,8 @@ __global__ void log_softmax_forward(const T* x, Index rows, Index classes, Index
 }
 
 template <class T>
-__global__ void log_softmax_grad_x(const T* gy, const T* y, Index rows, Index classes, Index positions, T* gx,
-                                   Index lanes) {
+__global__ void __launch_bounds__(1024) log_softmax_grad_x(
+    const T* gy, const T* y, Index rows, Index classes, Index positions, T* gx, Index lanes) {
   EACH_TEAM(r, rows, lanes) {
     Index first = first_class(r, rows, classes, positions), present = r < rows ? classes : 0;
     double total = 0;

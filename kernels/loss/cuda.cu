@@ -10,8 +10,7 @@ __device__ __forceinline__ Index first_class(Index r, Index classes, Index posit
 
 __device__ __forceinline__ bool known(long long t, Index classes) { return 0 <= t && t < (long long)classes; }
 
-// log sum_c exp(x[c * stride]) in double; the exponentials are taken in compute<T>. NaN, +inf and only -inf give NaN:
-// a NaN that `top` passed over is in the sum.
+// log sum_c exp(x[c * stride]) in double; the exponentials are taken in compute<T>. NaN, +inf and only -inf give NaN.
 template <class T> __device__ double log_sum_exp(const T* x, Index classes, Index stride, Index lanes) {
   compute<T> top = classes ? compute<T>(x[0]) : compute<T>(0);
   EACH_IN_TEAM(c, 0, classes, lanes) top = larger(top, compute<T>(x[c * stride]));

@@ -34,7 +34,8 @@ __global__ void extreme_forward(const T* x, Index planes, Index h, Index w, cons
 
 // `extreme_forward` of one bin that is the plane: a team of threads owns it.
 template <class T>
-__global__ void extreme_of_planes(const T* x, Index planes, Index pixels, bool smallest, T* y, int* index, Index lanes) {
+__global__ void __launch_bounds__(1024) extreme_of_planes(
+    const T* x, Index planes, Index pixels, bool smallest, T* y, int* index, Index lanes) {
   EACH_TEAM(plane, planes, lanes) {
     compute<T> best = -INFINITE;
     Index where = team_lane(lanes);
@@ -99,7 +100,8 @@ __global__ void average_forward(const T* x, Index planes, Index h, Index w, cons
 
 // `average_forward` of one bin that is the plane: a team of threads owns it.
 template <class T>
-__global__ void average_of_planes(const T* x, Index planes, Index pixels, double divisor, T* y, Index lanes) {
+__global__ void __launch_bounds__(1024) average_of_planes(
+    const T* x, Index planes, Index pixels, double divisor, T* y, Index lanes) {
   EACH_TEAM(plane, planes, lanes) {
     double total = 0;
     if (plane < planes)

@@ -1,5 +1,8 @@
 """CUDA twins of the normalisations on the emulator: large means, every dtype and kind of team, nothing to wait for."""
 
+import re
+from pathlib import Path
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -160,6 +163,16 @@ def test_teams_are_part_of_a_warp_or_a_block(monkeypatch):
             lanes = team.lanes_of(size)
             assert (lanes <= 32 and lanes & (lanes - 1) == 0 and lanes >= 1) or lanes in (threads, 4 * threads)
             assert lanes <= max(size, 1) and lanes <= 1024
+
+
+def test_kernels_of_teams_bound_their_registers():
+    """A block of 1024 threads has 64 registers a thread; a kernel that wants more does not start, on a real GPU."""
+    found = 0
+    for path in sorted(Path(launch.__file__).parent.glob("*/*.cu")):
+        for head in re.findall(r"__global__ void ([^{]*?Index\s+lanes)\) \{", path.read_text(encoding="utf-8")):
+            assert head.startswith("__launch_bounds__(1024) "), f"{path}: {head}"
+            found += 1
+    assert found >= 16
 
 
 def test_running_statistics_move_as_on_the_cpu(gpu):
