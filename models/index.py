@@ -38,6 +38,13 @@ INDEX: dict[str, tuple[str, ...]] = {
         *("resnext152_32x4d", "resnext152_64x4d"),
         *("resnext29_8x64d_cifar10", "resnext29_16x64d_cifar10", "resnext29_1x64d_cifar10"),
     ),
+    "senet": (
+        *("seresnet18", "seresnet34", "seresnet50_v1", "seresnet50", "seresnet101_v1", "seresnet101"),
+        *("seresnet152_v1", "seresnet152", "seresnet200", "seresnext50_32x4d", "seresnext101_32x4d"),
+        *("seresnext101_64x4d", "seresnext152_32x4d", "seresnext152_64x4d", "senet154"),
+        *("seresnet20_cifar10", "seresnet56_cifar10", "seresnet110_cifar10", "seresnet164_cifar10"),
+    ),
+    "senet_hosts": ("se_bn_inception", "se_wrn16_8_cifar10", "se_vgg16_bn"),
     "squeezenet": ("squeezenet1_0", "squeezenet1_1", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"),
     "stochastic_depth": ("resnet110_sd_cifar10", "resnet1202_sd_cifar10", "resnet152_sd"),
     "vgg": (
@@ -58,7 +65,7 @@ INDEX: dict[str, tuple[str, ...]] = {
 # short name -> name
 ALIASES: dict[str, str] = {
     name.removesuffix("_cifar10"): name
-    for family in ("preresnet", "resnet_cifar", "stochastic_depth", "wide_resnet")
+    for family in ("preresnet", "resnet_cifar", "resnext", "senet", "senet_hosts", "stochastic_depth", "wide_resnet")
     for name in INDEX[family]
     if name.endswith("_cifar10")
 }

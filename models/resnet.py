@@ -54,19 +54,23 @@ def _downsample(
 
 
 class Residual(nn.Module):
-    """What residual blocks share: the addition, from which stochastic depth may leave the branch out."""
+    """What residual blocks share: the addition. SE gates weigh the branch first, stochastic depth may leave it out."""
 
+    se: nn.Module | None = None  # see models/senet.py
     survival: float = 1.0  # probability that a training step has the branch; see models/stochastic_depth.py
     generator: Generator | None = None
 
     def add(self, branch: Callable[[Any], Any], x: Any, shortcut: Any) -> Any:
         """``branch(x) + shortcut``; with stochastic depth its expectation in eval mode."""
-        if self.survival == 1:
-            return branch(x) + shortcut
-        if not self.training:
-            return branch(x) * self.survival + shortcut
-        alive = is_abstract_mode() or generator_or_default(self.generator).uniform() < self.survival
-        return branch(x) + shortcut if alive else shortcut
+        if self.training and not self._survives():
+            return shortcut
+        y = branch(x) if self.se is None else self.se(branch(x))
+        return (y if self.training or self.survival == 1 else y * self.survival) + shortcut
+
+    def _survives(self) -> bool:
+        if self.survival == 1 or is_abstract_mode():
+            return True
+        return bool(generator_or_default(self.generator).uniform() < self.survival)
 
 
 class Block(Residual):
