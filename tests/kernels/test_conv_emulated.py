@@ -23,7 +23,7 @@ PLANS = {name: conv.PLANS[name] for name in ("im2col", "direct", "pointwise")}
 WORKSPACES = (1, 777, 5000, 1 << 20)
 DTYPES = {"float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float32": np.float32, "float64": np.float64}
 # Half is rounded once in the columns and once in the result, and where an image is cut, once more a piece.
-TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "float16": 4e-3, "bfloat16": 3e-2}
+TOLERANCES = {"float64": 1e-10, "float32": 1e-5, "float16": 4e-3, "bfloat16": 3e-2}  # eps 1e-3 and 8e-3
 
 every_plan = pytest.mark.parametrize("plan", sorted(PLANS))
 every_dtype = pytest.mark.parametrize("dtype", sorted(DTYPES))
@@ -103,14 +103,23 @@ def check(gpu, plan, geometries, seed, dtype, **options):
     rounded, exact = drawn(geometries, plan, seed, dtype)
     with sizes(**options):
         results = run(gpu, plan, **rounded)
-    for name, result, expected in zip(("y", "gx", "gw"), results, oracles(**exact), strict=True):
+    # Two bytes round the terms of a sum, so their size is what counts: terms may cancel where a kernel is a few pixels.
+    terms = {k: np.abs(v) if isinstance(v, np.ndarray) else v for k, v in exact.items()}
+    for name, result, expected, size in zip(
+        ("y", "gx", "gw"), results, oracles(**exact), oracles(**terms), strict=True
+    ):
         assert result.dtype == DTYPES[dtype]
-        assert_close(result.astype(np.float64), expected, TOLERANCES[dtype], f"{plan} {name}")
+        tolerance = TOLERANCES[dtype]
+        if rounded["x"].itemsize == 2 and expected.size:
+            tolerance *= size.max() / max(np.abs(expected).max(), 1e-30)
+        assert_close(result.astype(np.float64), expected, tolerance, f"{plan} {name}")
 
 
 @every_plan
 @every_dtype
-@pytest.mark.parametrize("workspace_bytes", WORKSPACES)
+@pytest.mark.parametrize(
+    "workspace_bytes", [777, *(pytest.param(b, marks=pytest.mark.slow) for b in WORKSPACES if b != 777)]
+)
 @few
 @given(geometries=geometries(), seed=seeds)
 def test_plan_equals_oracles(gpu, plan, dtype, workspace_bytes, geometries, seed):
