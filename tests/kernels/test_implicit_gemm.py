@@ -263,6 +263,7 @@ def everything(gpu):
                         check(gpu, EDGES[edge], dtype, UNEVEN)
 
 
+@pytest.mark.slow
 def test_without_a_bug_everything_passes(gpu):
     everything(gpu)
 
