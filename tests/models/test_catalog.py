@@ -8,7 +8,7 @@ import minicnn
 from minicnn import models
 from minicnn.errors import ArgumentError
 from minicnn.models.network import Network
-from tests.models.catalog import BLOCKS, EXCLUDED, MACS_OF_TRAINING, rows
+from tests.models.catalog import BLOCKS, EXCLUDED, LATER, MACS_OF_TRAINING, rows
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -56,6 +56,15 @@ def test_strides_are_those_of_the_layers(name, strides):
 def test_excluded_rows_exist_and_are_not_registered():
     assert set(EXCLUDED) <= set(rows()) and len(EXCLUDED) <= 12
     assert not set(EXCLUDED) & set(models.names())
+
+
+def test_every_row_of_the_reference_has_one_place():
+    """Registered, a block, excluded, or of what is to come; and nothing is to come that is there."""
+    registered, blocks, excluded = set(models.names()), set(BLOCKS), set(EXCLUDED)
+    assert registered <= set(rows()) and not registered & blocks and not blocks & excluded
+    waiting = {name: row.family for name, row in rows().items() if name not in registered | blocks | excluded}
+    assert {name for name, family in waiting.items() if family not in LATER and name not in LATER} == set()
+    assert set(LATER) <= {*waiting, *waiting.values()} and len(set(LATER)) == len(LATER)
 
 
 @pytest.mark.parametrize(("name", "test"), [*BLOCKS.items(), *MACS_OF_TRAINING.items()])
