@@ -2,8 +2,8 @@
 
 A kernel family keeps its kernels in ``cuda.cu``, templates over the storage type ``T``; ``cuda.py`` beside it names
 them, one function a twin. ``CudaSource`` compiles the source through CuPy's ``RawModule`` when a kernel of it is first
-launched, once a dtype and width of index, and CuPy keeps the result on disk. Here, and nowhere else, arguments get their
-C++ types:
+launched, once a dtype and width of index, and CuPy keeps the result on disk. Here, and nowhere else, arguments get
+their C++ types:
 
 * arrays must be C-contiguous (a kernel sees a pointer and no strides) and on the current device;
 * Python ints become ``Index`` (``int``, or ``long long`` where an array is too large for it), floats ``double``, bools
