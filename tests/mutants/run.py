@@ -83,26 +83,46 @@ def started(chosen: list[Mutant]) -> dict[Mutant, Future[str | None]]:
     return {mutant: pool.submit(in_a_folder, mutant) for mutant in chosen}
 
 
+HEAD = """# Deliberate bugs and the tests that catch them
+
+Written by `python -m tests.mutants.run --write docs/mutants.md`; with `--new` only rows that are not there yet are run.
+
+| family | mutant | file | killed by |
+|---|---|---|---|
+"""
+
+
+def written(report: Path | None) -> dict[tuple[str, str], str]:
+    """(family, mutant) -> row of an earlier report."""
+    rows = report.read_text(encoding="utf-8").splitlines() if report and report.exists() else []
+    cells = [row.split(" | ") for row in rows if row.startswith("| ") and not row.startswith("| family")]
+    return {(cell[0].removeprefix("| "), cell[1]): " | ".join(cell) for cell in cells}
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--write", type=Path, help="write the report to this Markdown file")
     parser.add_argument("--only", default="", help="run only mutants whose family or name contains this")
+    parser.add_argument("--new", action="store_true", help="run only mutants that the report does not have yet")
     arguments = parser.parse_args()
-    lines = ["| family | mutant | file | killed by |", "|---|---|---|---|"]
+    rows = written(arguments.write) if arguments.new or arguments.only else {}
+    chosen = [
+        mutant
+        for mutant in mutants()
+        if arguments.only in f"{mutant.family} {mutant.name}"
+        and not (arguments.new and (mutant.family, mutant.name) in rows)
+    ]
     survivors = 0
-    chosen = [mutant for mutant in mutants() if arguments.only in f"{mutant.family} {mutant.name}"]
     for mutant, future in started(chosen).items():
         test = future.result()
         survivors += test is None
         print(f"{mutant.family:<12}{mutant.name:<44}{test or 'SURVIVED'}", flush=True)
-        lines.append(
-            f"| {mutant.family} | {mutant.name} | `{mutant.file}` | {f'`{test}`' if test else '**survived**'} |"
-        )
-    print(f"{len(lines) - 2 - survivors} killed, {survivors} survived")
+        verdict = f"`{test}`" if test else "**survived**"
+        rows[mutant.family, mutant.name] = f"| {mutant.family} | {mutant.name} | `{mutant.file}` | {verdict} |"
+    print(f"{len(chosen) - survivors} killed, {survivors} survived")
     if arguments.write:
-        title = "# Deliberate bugs and the tests that catch them"
-        head = f"{title}\n\nWritten by `python -m tests.mutants.run --write docs/mutants.md`.\n\n"
-        arguments.write.write_text(head + "\n".join(lines) + "\n", encoding="utf-8")
+        lines = [rows[mutant.family, mutant.name] for mutant in mutants() if (mutant.family, mutant.name) in rows]
+        arguments.write.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
     return 1 if survivors else 0
 
 
