@@ -8,7 +8,7 @@ import numpy as np
 
 from minicnn.errors import ArgumentError, CheckpointError
 from minicnn.kernels import optim as K
-from minicnn.kernels.arrays import Array, contiguous, is_abstract
+from minicnn.kernels.arrays import Array, contiguous, is_abstract, is_float
 from minicnn.tensor import Tensor, move
 
 COUNT = "updates"  # the entry of the state that is not a weight
@@ -45,7 +45,7 @@ class WeightAverage:
             average, now = self._averages[name], tensor.data
             if is_abstract(now):
                 continue
-            if average.dtype.kind == "f":
+            if is_float(average.dtype):
                 together.setdefault((average.dtype, tensor.device), []).append((average, contiguous(now)))
             else:
                 average[...] = now

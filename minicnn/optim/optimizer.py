@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from minicnn.errors import ArgumentError, CheckpointError, DeviceError, DTypeError, GradientError, ShapeError
-from minicnn.kernels.arrays import Array, allocate, contiguous, device_of, is_abstract
+from minicnn.kernels.arrays import Array, allocate, contiguous, device_of, is_abstract, is_float
 from minicnn.tensor import Tensor, move
 
 Options = dict[str, Any]
@@ -86,7 +86,7 @@ class Optimizer:
         name = name or getattr(tensor, "name", "") or f"parameter {len(known)}"
         if not tensor.is_leaf:
             raise GradientError(f"{self._op}: {name} of shape {tensor.shape} was computed; only leaves can be moved")
-        if tensor.dtype.kind != "f":
+        if not is_float(tensor.dtype):
             raise DTypeError(f"{self._op}: {name} has dtype {tensor.dtype}, expected float32 or float64")
         if id(tensor) in known:
             raise ArgumentError(

@@ -321,3 +321,21 @@ def test_averages_of_strided_weights(gpu):
     average.update()
     average.update()
     assert_close(average.state_dict()["0"], np.arange(12.0).reshape(3, 4).T + 1, 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_parameters_of_two_bytes_are_moved_and_averaged(dtype):
+    (wide,), (narrow,) = parameters("cpu", np.float32, [(9, 7)]), parameters("cpu", np.float32, [(9, 7)])
+    narrow = narrow.detach().to("gpu").astype(dtype).requires_grad_()
+    wide = Tensor(narrow.astype("float32").numpy(), requires_grad=True)
+    average, start = optim.WeightAverage([narrow], decay=0.5), wide.numpy().copy()
+    for parameter in (wide, narrow):
+        parameter.grad = Tensor(np.full((9, 7), 0.25, np.float32), device=parameter.device).astype(parameter.dtype)
+        optim.SGD([parameter], lr=0.5).step()
+    average.update()
+    rounding = {"float16": 2.0**-10, "bfloat16": 2.0**-7}[dtype]
+    assert narrow.dtype.name == dtype
+    assert_close(narrow.astype("float32").numpy(), wide.numpy(), rounding)
+    with average.applied():  # decay 2/11 at the first update
+        mean = start + 9 / 11 * (wide.numpy() - start)
+        assert_close(narrow.astype("float32").numpy(), mean, 2 * rounding)
