@@ -36,7 +36,8 @@ def test_as_a_module():
 
 
 def test_models(minicnn):
-    assert all(name in minicnn("models").out for name in models.names())
+    told = minicnn("models").out
+    assert all(name in told for name in models.names())
     done = minicnn("models", "lenet*", "--json")
     assert [row["name"] for row in json.loads(done.out)] == models.names("lenet*")
     assert "61,706" in minicnn("models", "lenet5").out
