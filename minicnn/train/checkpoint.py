@@ -114,10 +114,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"checkpoint {path}: a safetensors file, but not a checkpoint that minicnn wrote")
-    if int(metadata.get("version", 0)) > VERSION:
+    version = metadata.get("version", "")
+    if version.isdecimal() and int(version) > VERSION:
         raise CheckpointError(
-            f"checkpoint {path}: format version {metadata['version']}, this minicnn reads up to {VERSION}; "
-            "fix: upgrade minicnn"
+            f"checkpoint {path}: format version {version}, this minicnn reads up to {VERSION}; fix: upgrade minicnn"
         )
     text = metadata.get("state", "")
     if digest(arrays, text) != metadata.get("sha256"):
