@@ -2,7 +2,7 @@
 
 A name is a network. A family is one file with a ``TABLE`` of rows; ``index.py`` says which file holds which names. A
 name with a dot is a function with an underscore; ``create("torchvision/alexnet")`` finds the network by the name
-another library gives it.
+another library gives it. ``Ensemble`` makes one network of several, ``identity_insert`` a deeper one of a trained one.
 """
 
 import difflib
@@ -19,6 +19,8 @@ from minicnn.context import abstract, no_grad
 from minicnn.errors import ArgumentError
 from minicnn.kernels.counting import listening
 from minicnn.kernels.shape_array import ShapeArray
+from minicnn.models.deepen import identity_insert
+from minicnn.models.ensemble import Crops, Ensemble, Scales, average_weights
 from minicnn.models.index import ALIASES, INDEX
 from minicnn.models.pretrained import load_into
 from minicnn.models.spec import ModelInfo, ModelSpec
@@ -26,7 +28,10 @@ from minicnn.nn import Module
 from minicnn.random import Generator
 from minicnn.tensor import Tensor
 
-__all__ = ["Counts", "ModelInfo", "counts", "create", "info", "names"]
+__all__ = [
+    *("Counts", "ModelInfo", "counts", "create", "info", "names"),
+    *("Crops", "Ensemble", "Scales", "average_weights", "identity_insert"),
+]
 
 LIBRARIES = ("torchvision", "timm")
 
