@@ -29,8 +29,17 @@ from minicnn.random import Generator
 from minicnn.tensor import Tensor
 
 __all__ = [
-    *("Counts", "ModelInfo", "counts", "create", "info", "names"),
-    *("Crops", "Ensemble", "Scales", "average_weights", "identity_insert"),
+    "Counts",
+    "Crops",
+    "Ensemble",
+    "ModelInfo",
+    "Scales",
+    "average_weights",
+    "counts",
+    "create",
+    "identity_insert",
+    "info",
+    "names",
 ]
 
 LIBRARIES = ("torchvision", "timm")

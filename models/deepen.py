@@ -1,8 +1,8 @@
 """``identity_insert``: a deeper network that computes the same, the "solution by construction" of the ResNet paper.
 
-A deeper net cannot be worse than a shallow one in principle: copy the shallow one's learned layers and let the new ones
-pass on what they get. That solvers do not find this solution in plain nets is the degradation problem. Here it is built:
-new layers of the kind they stand beside, whose weights make them the identity, free to learn from there.
+A deeper net need not be worse than a shallow one: copy the shallow one's learned layers and let the new ones pass on
+what they get. That solvers do not find this solution in plain nets is the degradation problem. Here it is built: new
+layers of the kind they stand beside, whose weights make them the identity, free to learn from there.
 
 - a residual block: a copy whose branch ends in zeros, so that only the shortcut is left;
 - convolution (or linear), batch norm and an activation that keeps what it has made (ReLU): a kernel with one 1 in its
@@ -99,10 +99,10 @@ def _blocks(block: Residual) -> Iterable[Candidate]:
     """Copies of a block, each with another part made silent; which of them is the identity is found by trying."""
     branch = [name for name, _ in block.named_modules() if name and name.split(".")[0] not in SHORTCUTS]
     if isinstance(block, Block) and not block.residual:
-        twin = copy.deepcopy(block)
+        plain = copy.deepcopy(block)
         for name in branch:
-            _pass_on(twin.get_submodule(name))
-        yield [twin], _channels(block, branch), False
+            _pass_on(plain.get_submodule(name))
+        yield [plain], _channels(block, branch), False
         return
     for kinds in (NORMS, (nn.Conv2d,)):
         found = [name for name in branch if isinstance(block.get_submodule(name), kinds)]
@@ -144,9 +144,10 @@ def _layers(before: list[nn.Module]) -> Iterable[Candidate]:
 
 def _pass_on(layer: nn.Module) -> None:
     """Give a convolution, linear layer or batch norm the weights that pass on its input."""
-    if isinstance(layer, NORMS) and layer.running_var is not None and layer.weight is not None:
+    if isinstance(layer, NORMS) and layer.running_mean is not None and layer.running_var is not None:
         layer.running_mean.data[...] = 0
         layer.running_var.data[...] = 1
+    if isinstance(layer, NORMS) and layer.weight is not None:
         layer.weight.data[...] = np.sqrt(1 + layer.eps)
     elif isinstance(layer, Weighted):
         layer.weight.data[...] = 0
