@@ -21,6 +21,14 @@ INDEX: dict[str, tuple[str, ...]] = {
         *("preresnet110_cifar10", "preresnet164_cifar10", "preresnet164_cifar100"),
         *("preresnet1001_cifar10", "preresnet1001_cifar100"),
     ),
+    "res2net": (
+        *("res2net50_48w_2s", "res2net50_26w_4s", "res2net50_14w_8s", "res2net50_26w_6s", "res2net50_26w_8s"),
+        *("res2net101_26w_4s", "res2net50_v1b", "res2net101_v1b", "se_res2net50_26w_4s"),
+    ),
+    "res2next": (
+        *("res2next50", "res2next29_6c24w4s_cifar100", "res2next29_8c25w4s_cifar100"),
+        "res2next29_6c24w6s_cifar100",
+    ),
     "resnet": (
         *("plain18", "resnet18_a", "resnet18", "resnet18_c", "plain34", "resnet34_a", "resnet34", "resnet34_c"),
         *("resnet50_v1", "resnet101_v1", "resnet152_v1", "resnet50", "resnet101", "resnet152", "resnet200"),
