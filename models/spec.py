@@ -22,7 +22,7 @@ class Recipe(NamedTuple):
 
     optimizer: str  # "sgd", "rmsprop", "adam", ...
     lr: float
-    batch: int
+    batch: int  # 0 where none is printed
     epochs: float | None = None
     momentum: float = 0.0
     weight_decay: float = 0.0

@@ -88,7 +88,8 @@ def named(names: list[str], rows: list[ModelInfo]) -> str:
 
 def described(recipe: Recipe) -> str:
     """The recipe as a sentence."""
-    parts = [recipe.optimizer, f"rate {recipe.lr:g}", f"batch {recipe.batch}"]
+    parts = [recipe.optimizer, f"rate {recipe.lr:g}"]
+    parts += [f"batch {recipe.batch}"] if recipe.batch else []
     parts += [f"{recipe.epochs:g} epochs"] if recipe.epochs else []
     parts += [f"momentum {recipe.momentum:g}"] if recipe.momentum else []
     parts += [f"weight decay {recipe.weight_decay:g}"] if recipe.weight_decay else []
