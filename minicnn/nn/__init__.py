@@ -42,6 +42,7 @@ from minicnn.nn.pool import (
 from minicnn.nn.random import AlphaDropout, DropConnectLinear, Dropout, Dropout2d, StochasticDepth
 from minicnn.nn.rearrange import ChannelShuffle, Fold, PixelShuffle, PixelUnshuffle, Unfold, ZeroPad2d
 from minicnn.nn.sampling import Upsample
+from minicnn.nn.spatial_transformer import SpatialTransformer
 
 __all__ = [
     "CELU",
@@ -101,6 +102,7 @@ __all__ = [
     "SmoothL1Loss",
     "Softmax",
     "Softplus",
+    "SpatialTransformer",
     "StochasticDepth",
     "Tanh",
     "Unfold",

@@ -175,6 +175,12 @@ CASES = [
     ),
     ("Softmax", lambda: nn.Softmax(0), ROWS, lambda m, x: ops.softmax(x, 0)),
     ("Softplus", lambda: nn.Softplus(2.0, 0.5), ROWS, lambda m, x: ops.softplus(x, 2.0, 0.5)),
+    (
+        "SpatialTransformer",
+        lambda: nn.SpatialTransformer(nn.Sequential(nn.Flatten(), nn.Linear(288, 6)), (5, 7), True),
+        IMAGE,
+        lambda m, x: ops.grid_sample(x, ops.affine_grid(m.theta(x), (2, 4, 5, 7), True), align_corners=True),
+    ),
     ("StochasticDepth", lambda: nn.StochasticDepth(0.3, "row").eval(), IMAGE, lambda m, x: x),
     ("Tanh", lambda: nn.Tanh(), ROWS, lambda m, x: ops.tanh(x)),
     ("Unfold", lambda: nn.Unfold(3, 2, 1, 3), IMAGE, lambda m, x: ops.unfold(x, 3, 2, 1, 3)),
