@@ -15,6 +15,10 @@ INDEX: dict[str, tuple[str, ...]] = {
         *("densenet_bc100_k12_cifar10", "densenet_bc250_k24_cifar10", "densenet_bc190_k40_cifar10"),
         *("densenet121", "densenet161", "densenet169", "densenet201", "densenet264", "densenet264_k48"),
     ),
+    "dla": (
+        *("dla34", "dla46_c", "dla46x_c", "dla60", "dla60x", "dla60x_c"),
+        *("dla102", "dla102x", "dla102x2", "dla169"),
+    ),
     "efficientnet": tuple(f"efficientnet_b{number}" for number in range(9)),
     "effnet": ("effnet_cifar10", "effnet_baseline_cifar10"),
     "elu_net": (
@@ -70,6 +74,7 @@ INDEX: dict[str, tuple[str, ...]] = {
         *("res2net50_48w_2s", "res2net50_26w_4s", "res2net50_14w_8s", "res2net50_26w_6s", "res2net50_26w_8s"),
         *("res2net101_26w_4s", "res2net50_v1b", "res2net101_v1b", "se_res2net50_26w_4s"),
     ),
+    "res2net_dla": ("res2net_dla60", "res2next_dla60"),
     "res2next": (
         *("res2next50", "res2next29_6c24w4s_cifar100", "res2next29_8c25w4s_cifar100"),
         "res2next29_6c24w6s_cifar100",
