@@ -1,6 +1,9 @@
 """SE gates in mobile networks: after every pointwise layer of MobileNet, at the end of every branch of ShuffleNet.
 
-The paper prints neither the place nor the reduction; with 16 the parameters are the 4.7M and 2.4M of its Table 3.
+The paper gives the counts alone. Section 3.3 puts gates after the ReLU where there is no shortcut, as in VGG; the
+reduction is 16, which makes the 4.7M and 2.4M parameters of Table 3. Means after a ReLU are never negative, so a
+unit of a gate is on for all images or for none: in one of 16 draws none of the first gate's 4 units is, and that gate
+then starts as a constant.
 
 **See** Hu et al., "Squeeze-and-Excitation Networks", 2017, version 4, section 5.1.
 """
@@ -39,7 +42,7 @@ class SEMobileNetV1(MobileNetV1):
             in_channels=in_channels,
             generator=generator,
         )
-        for block in list(self.modules()):
+        for block in reversed(list(self.modules())):  # the last gate is drawn first
             if isinstance(block, DepthwiseSeparable):
                 block.se = gate_for("SEMobileNetV1", block.conv_pw.out_channels, reduction, gate, generator)
 
