@@ -106,8 +106,9 @@ class Network(Module):
             raise ArgumentError(
                 f"{type(self).__name__}.stages: built by hand; fix: models.create(name), or stage_outputs(x)"
             )
-        weight = next(p for p in self.parameters() if p.ndim == 4)
-        return (weight.shape[1], *self.info.input_shape[1:])  # type: ignore[return-value]
+        channels, height, width = self.info.input_shape
+        channels = next((p.shape[1] for p in self.parameters() if p.ndim == 4), channels)  # as it was built
+        return channels, height, width
 
     @property
     def cam_layer(self) -> Module:
