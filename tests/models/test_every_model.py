@@ -15,12 +15,14 @@ from safetensors.numpy import save_file
 import minicnn
 from minicnn import Tensor, models, nn, ops
 from minicnn.errors import ShapeError
+from minicnn.models.fractalnet import FractalNet, Join
 from minicnn.models.resnet import Residual
 from minicnn.random import Generator
 from tests.models.catalog import rows
 
 LARGE = 30_000_000
 SIDES = (8, 16, 32, 48, 64, 96, 128)
+LEAVES_OUT = (Residual, Join, FractalNet)  # what a training step has with the probability ``survival``
 
 
 def size(name):
@@ -59,8 +61,8 @@ def logits(outputs):
 
 @contextmanager
 def all_branches(net):
-    """Stochastic depth leaves out none."""
-    survival = {module: module.survival for module in net.modules() if isinstance(module, Residual)}
+    """Stochastic depth and drop-path leave out none."""
+    survival = {module: module.survival for module in net.modules() if isinstance(module, LEAVES_OUT)}
     for module in survival:
         module.survival = 1.0
     yield
