@@ -64,6 +64,6 @@ def test_the_program(tmp_path, monkeypatch, capsys):
     code = degradation.main(["--seeds", "2", "--json", str(tmp_path / "a.json"), "--picture", str(tmp_path / "a.png")])
     shown = capsys.readouterr().out
     assert code == 1 and "NO   ResNet-56 ends with one not higher" in shown and "yes  plain-56" in shown
-    figures = json.loads((tmp_path / "a.json").read_text())
+    figures = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
     assert len(figures["runs"]) == 8 and figures["machine"]["cores"]
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
