@@ -184,10 +184,14 @@ def test_widths_of_the_leaves():
     }
 
 
-def test_stages():
-    assert [(stage.stride, stage.channels) for stage in abstractly("dla34").stages] == [
+@pytest.mark.parametrize("levels", [(1, 1, 1, 2, 2, 1), (2, 3, 1, 1, 1, 1)])
+def test_stages(levels):
+    """Of several convolutions in a level only the first strides."""
+    net = abstractly("dla34", levels=levels)
+    assert [(stage.stride, stage.channels) for stage in net.stages] == [
         *((1, 16), (1, 16), (2, 32), (4, 64), (8, 128), (16, 256), (32, 512)),
     ]
+    assert [len(of(nn.Conv2d, level)) for level in (net.level0, net.level1)] == list(levels[:2])
 
 
 @pytest.mark.parametrize(
