@@ -14,16 +14,18 @@ Learning via Knowledge Transfer", 2015, section 2.3 (Net2DeeperNet).
 """
 
 import copy
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from minicnn import nn
 from minicnn.context import no_grad
 from minicnn.errors import ArgumentError, ShapeError
-from minicnn.models.resnet import Block, Residual
 from minicnn.ops.geometry import integer
+
+if TYPE_CHECKING:
+    from minicnn.models.resnet import Residual
 
 M = TypeVar("M", bound=nn.Module)
 Weighted = nn.Conv2d | nn.Linear
@@ -81,10 +83,12 @@ def _names(names: list[str], position: int, count: int) -> list[str]:
 
 def _identity(before: list[nn.Module], path: str) -> list[nn.Module]:
     """New modules that pass on what the last of ``before`` puts out."""
+    from minicnn.models.resnet import Residual  # here: the catalog imports no family before one is asked for
+
     last = before[-1]
-    candidates = _blocks(last) if isinstance(last, Residual) else _layers(before)
+    candidates, makes = (_blocks(last), nn.ReLU()) if isinstance(last, Residual) else (_layers(before), last)
     for layers, channels, flat in candidates:
-        if _passes_on(layers, last, channels, flat):
+        if _passes_on(layers, makes, channels, flat):
             return layers
     raise ArgumentError(
         f"identity_insert: no layers after {path!r} ({type(last).__name__}) would pass on their input; "
@@ -95,10 +99,10 @@ def _identity(before: list[nn.Module], path: str) -> list[nn.Module]:
 Candidate = tuple[list[nn.Module], int, bool]  # the layers, the channels they get, whether as (N, C)
 
 
-def _blocks(block: Residual) -> Iterable[Candidate]:
+def _blocks(block: "Residual") -> Iterable[Candidate]:
     """Copies of a block, each with another part made silent; which of them is the identity is found by trying."""
     branch = [name for name, _ in block.named_modules() if name and name.split(".")[0] not in SHORTCUTS]
-    if isinstance(block, Block) and not block.residual:
+    if not getattr(block, "residual", True):  # the block of a plain net
         plain = copy.deepcopy(block)
         for name in branch:
             _pass_on(plain.get_submodule(name))
@@ -113,7 +117,7 @@ def _blocks(block: Residual) -> Iterable[Candidate]:
             yield [twin], _channels(block, branch), False
 
 
-def _channels(block: Residual, branch: list[str]) -> int:
+def _channels(block: "Residual", branch: list[str]) -> int:
     """Those that come out of the block."""
     return [m for m in map(block.get_submodule, branch) if isinstance(m, nn.Conv2d)][-1].out_channels
 
@@ -158,14 +162,13 @@ def _pass_on(layer: nn.Module) -> None:
         layer.bias.data[...] = 0
 
 
-def _passes_on(layers: list[nn.Module], last: nn.Module, channels: int, flat: bool) -> bool:
-    """Whether ``layers`` are the identity for what the module ``last`` can put out."""
+def _passes_on(layers: list[nn.Module], makes: nn.Module, channels: int, flat: bool) -> bool:
+    """Whether ``layers`` are the identity for what ``makes`` can put out."""
     rng = np.random.default_rng(0)
     dtype = next((parameter.dtype for layer in layers for parameter in layer.parameters()), np.float32)
     x = rng.standard_normal((2, channels) if flat else (2, channels, 8, 8)).astype(dtype)
-    made: Callable[..., object] = nn.ReLU() if isinstance(last, Residual) else last
     with no_grad():
-        y = expected = made(x)
+        y = expected = makes(x)
         for layer in layers:
             mode = layer.training
             try:
@@ -174,5 +177,5 @@ def _passes_on(layers: list[nn.Module], last: nn.Module, channels: int, flat: bo
                 return False
             finally:
                 layer.train(mode)
-    got, want = y.numpy(), expected.numpy()  # type: ignore[attr-defined]
+    got, want = y.numpy(), expected.numpy()
     return got.shape == want.shape and bool(abs(got - want).max() <= 1e-5 * abs(want).max())
