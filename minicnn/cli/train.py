@@ -25,7 +25,7 @@ def option(name: str, help: str, **settings: Any) -> Any:
 
 @click.command("train")
 @option("model", "A name from `minicnn models`.")
-@option("data", "A dataset by name (digits, shapes).")
+@option("data", "A dataset by name (digits, shapes, distorted_digits, digit_addition).")
 @option("size", "Side of the images in pixels; 0: what the model was published for.")
 @option("epochs", "Passes over the training part.")
 @option("batch_size", "Images a step.")

@@ -7,11 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from minicnn.data.dataset import Dataset
+from minicnn.data.digit_addition import digit_addition, distorted_digits
 from minicnn.data.digits import digits
 from minicnn.data.shapes import shapes
 from minicnn.errors import DataError
 
-_DATASETS: dict[str, Callable[..., Dataset]] = {"digits": digits, "shapes": shapes}
+_DATASETS: dict[str, Callable[..., Dataset]] = {
+    "digit_addition": digit_addition,
+    "digits": digits,
+    "distorted_digits": distorted_digits,
+    "shapes": shapes,
+}
 
 
 def names() -> list[str]:

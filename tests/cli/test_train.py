@@ -82,7 +82,7 @@ def _a_picture():
 
 WRONG = [
     (("--model", "lenet6"), "no model is called 'lenet6'; nearest: lenet5"),
-    (("--data", "nosuch"), "there is no dataset 'nosuch'; available: digits, shapes"),
+    (("--data", "nosuch"), "there is no dataset 'nosuch'; available: digit_addition, digits, distorted_digits, shapes"),
     (("--data", "digit"), "did you mean 'digits'?"),
     (("--lr", "-1"), "lr=-1.0 is no learning rate, expected a positive number"),
     (("--lr", "nan"), "lr=nan is no learning rate"),
