@@ -10,6 +10,7 @@ INDEX: dict[str, tuple[str, ...]] = {
     ),
     "bn_inception": ("bn_inception",),
     "caffe_zoo": ("cifar10_quick", "cifar10_full"),
+    "darts": ("darts_imagenet",),
     "densenet": (
         *("densenet40_k12_cifar10", "densenet100_k12_cifar10", "densenet100_k24_cifar10"),
         *("densenet_bc100_k12_cifar10", "densenet_bc250_k24_cifar10", "densenet_bc190_k40_cifar10"),
@@ -26,6 +27,7 @@ INDEX: dict[str, tuple[str, ...]] = {
         *("elu_resnet20_cifar10", "elu_resnet32_cifar10", "elu_resnet44_cifar10", "elu_resnet56_cifar10"),
         "elu_resnet110_cifar10",
     ),
+    "enas": ("enas_macro_cifar10", "enas_micro_cifar10"),
     "fractal_of_fractalnet": ("fractal_of_fractalnet", "fof_tsn", "sbn_fdp", "tsn_fdp"),
     "fractalnet": (
         *("fractalnet20_cifar10", "fractalnet_c1_d5_cifar100", "fractalnet_c2_d10_cifar100"),
@@ -62,7 +64,10 @@ INDEX: dict[str, tuple[str, ...]] = {
         *("multiresnet200_k5_cifar10", "multiresnet398_k5_cifar10"),
         *("multiresnet26_k2_w10_cifar10", "multiresnet26_k4_w10_cifar10"),
     ),
+    "nas_v1": ("nas_v1_cifar10",),
+    "nasnet": ("nasnet_a_mobile", "nasnet_a_large"),
     "nin": ("nin_cifar10", "nin_cifar100", "nin_imagenet"),
+    "pnasnet": ("pnasnet5_large",),
     "polynet": ("polynet",),
     "prelunet": ("prelunet_a", "prelunet_b", "prelunet_c"),
     "preresnet": (

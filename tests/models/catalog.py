@@ -16,7 +16,7 @@ EXCLUDED: dict[str, str] = {
 
 # Not there yet: families of the second half, and rows of the first half made of their blocks.
 LATER: tuple[str, ...] = (
-    *("STN", "NAS"),
+    *("STN",),
 )
 
 # Rows that are blocks, no nets: the test that counts their parameters and multiply-adds.
@@ -37,6 +37,8 @@ SLOPES_LEFT_OUT: dict[str, str] = dict.fromkeys(
 SHORTCUTS_LEFT_OUT: dict[str, str] = {
     "ror3_wrn58_4_cifar10": "test_ror.py::test_multiply_adds_without_level_shortcuts"
 }
+# Rows whose multiply-adds include rows and columns that the reference computes and cuts off: the test that counts them.
+CUT_OFF: dict[str, str] = {"nasnet_a_mobile": "test_nasnet.py::test_multiply_adds_with_what_is_cut_off"}
 
 
 class Reference(NamedTuple):
