@@ -7,7 +7,7 @@ import pytest
 
 from minicnn import models
 
-SHORT = {"epochs": 2, "pictures": 64}
+SHORT = {"epochs": 2, "pictures": 32}
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def test_a_run_is_the_same_again(run):
 
 def test_a_run_holds_the_loss_of_every_step_and_a_norm_for_every_convolution(run):
     assert run["steps_per_epoch"] == 1 and len(run["losses"]) == 2
-    assert run["training_loss"] == pytest.approx(run["losses"][1], abs=1e-5) != run["losses"][0]
+    assert run["training_loss"] == pytest.approx(run["losses"][1], abs=1e-4) != run["losses"][0]
     assert len(run["gradient_norms"]) == 19 and min(run["gradient_norms"]) > 0
 
 
@@ -60,7 +60,7 @@ def test_the_verdict(losses, holds):
 
 def test_the_program(tmp_path, monkeypatch, capsys):
     runs = iter(made_up((0.5, 0.9, 0.5, 0.6)))
-    monkeypatch.setattr(degradation, "train", lambda name, seed, epochs: next(runs))
+    monkeypatch.setattr(degradation, "train", lambda *_: next(runs))
     code = degradation.main(["--seeds", "2", "--json", str(tmp_path / "a.json"), "--picture", str(tmp_path / "a.png")])
     shown = capsys.readouterr().out
     assert code == 1 and "NO   ResNet-56 ends with one not higher" in shown and "yes  plain-56" in shown
