@@ -117,6 +117,7 @@ INDEX: dict[str, tuple[str, ...]] = {
     ),
     "shufflenet_v2": tuple(f"shufflenet_v2_{s}x" for s in ("0.5", "1.0", "1.5", "2.0")),
     "squeezenet": ("squeezenet1_0", "squeezenet1_1", "squeezenet1_0_bypass", "squeezenet1_0_complex_bypass"),
+    "stn": ("stn_mnist_tutorial", "stn_mnist_addition"),
     "stochastic_depth": ("resnet110_sd_cifar10", "resnet1202_sd_cifar10", "resnet152_sd"),
     "vgg": (
         *("vgg11", "vgg11_lrn", "vgg13", "vgg16_c", "vgg16", "vgg19"),

@@ -76,6 +76,9 @@ def train_once(net, x, labels):
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
+        elif isinstance(module, nn.SpatialTransformer):  # the weights of its last layer are 0, and pass nothing back
+            *_, last = module.localisation.modules()
+            nn.init.normal_(last.weight, 0.0, 0.01, Generator(1))
     with all_branches(net):
         losses = [ops.cross_entropy(y, labels) for y in logits(net.train()(x))]
     sum(losses[1:], losses[0]).backward()
