@@ -12,7 +12,7 @@ def test_the_program_runs(capsys):
     lines = capsys.readouterr().out.split("\n")
     assert [line.split()[0] for line in lines[:3]] == ["0", "1", "2"]
     assert float(lines[2].split()[1]) < float(lines[0].split()[1])
-    assert lines[3] == "21797672"
+    assert lines[3:5] == ["(8, 10)", "21797672"]
 
 
 def test_its_commands_exist():
