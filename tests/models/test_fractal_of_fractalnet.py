@@ -108,6 +108,7 @@ def test_sixteen_joins():
     net.eval()(IMAGE)
     met = [count for count in found if count > 1]
     assert len(met) == 16 and met.count(2) == 7 + 1 and met.count(3) == 7 + 1
+    assert tiny(boosting=True).mean.survival == 1  # the file drops neither of the two that make one stage
 
 
 def parts(count):
