@@ -53,6 +53,30 @@ def test_a_macro_layer_joins_by_a_1x1(first):
     assert_close(layer([minicnn.Tensor(x) for x in maps]).numpy(), y.numpy(), 1e-12)
 
 
+def test_every_stored_map_is_halved_by_its_own_weights():
+    with minicnn.abstract():
+        net = models.enas_macro_cifar10(arc=SMALL, channels=4)
+        made, read, kept = {}, {}, []
+
+        def keep(name):
+            def hook(module, args, output):
+                read[name] = made.get(id(args[0]))
+                made[id(output)] = name
+                kept.append(output)  # so that no other map gets its id
+
+            return hook
+
+        net.stem.register_forward_hook(keep("stem"))
+        for k, layer in enumerate(net.layers):
+            layer.register_forward_hook(keep(f"layer{k}"))
+        for third, maps in enumerate(net.reductions):
+            for i, halve in enumerate(maps):
+                halve.register_forward_hook(keep(f"half{third}.{i}"))
+        net(minicnn.Tensor(minicnn.ShapeArray((1, 3, 8, 8), "float32")))
+    assert [read[f"half0.{i}"] for i in range(3)] == ["stem", "layer0", "layer1"]
+    assert [read[f"half1.{i}"] for i in range(5)] == ["half0.0", "half0.1", "half0.2", "layer2", "layer3"]
+
+
 def test_separable_operations_of_the_macro_script_are_full_convolutions():
     with minicnn.abstract():
         net = models.enas_macro_cifar10(arc=SMALL, channels=4)

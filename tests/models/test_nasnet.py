@@ -282,6 +282,16 @@ def test_what_the_cell_after_a_reduction_reads(skips, older):
     assert read["cell_2"] == [older, "reduction_cell_0"] and read["cell_3"] == ["reduction_cell_0", "cell_2"]
 
 
+@pytest.mark.parametrize("skips", [False, True])
+def test_one_cell_between_reductions(skips):
+    """Then the older input of the cell after a reduction has another width and size with each choice."""
+    with minicnn.abstract():
+        net = models.nasnet_a_mobile(penultimate=96, repeats=1, skip_reduction_input=skips)
+        assert net(Tensor(minicnn.ShapeArray((2, 3, 96, 96), "float32"))).shape == (2, 1000)
+        widths = [net.cell_1.conv_prev_1x1.path_1.conv.in_channels, net.cell_2.conv_prev_1x1.path_1.conv.in_channels]
+    assert widths == ([8, 32] if skips else [24, 48])
+
+
 def test_multiply_adds_with_what_is_cut_off():
     """The reference pads even maps by a row and a column, also where there is no stride, and cuts the first row and
     column of each first separable convolution off: (n + 1)^2 places for n^2."""
