@@ -61,13 +61,15 @@ def logits(outputs):
 
 @contextmanager
 def all_branches(net):
-    """Stochastic depth and drop-path leave out none."""
-    survival = {module: module.survival for module in net.modules() if isinstance(module, LEAVES_OUT)}
-    for module in survival:
-        module.survival = 1.0
+    """Stochastic depth, of the batch or of an image, and drop-path leave out none."""
+    rates = [(module, "survival", 1.0) for module in net.modules() if isinstance(module, LEAVES_OUT)]
+    rates += [(module, "p", 0.0) for module in net.modules() if isinstance(module, nn.StochasticDepth)]
+    before = [getattr(module, name) for module, name, _ in rates]
+    for module, name, none in rates:
+        setattr(module, name, none)
     yield
-    for module, probability in survival.items():
-        module.survival = probability
+    for (module, name, _), rate in zip(rates, before, strict=True):
+        setattr(module, name, rate)
 
 
 def train_once(net, x, labels):
