@@ -4,15 +4,20 @@ Integers are mixed, so that every machine and every library starts from the same
 torchvision's networks, ``tests/models/test_goldens.py`` ours.
 """
 
+import ast
 import hashlib
 import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from minicnn import models
+from minicnn.models import ModelInfo
 
 FOLDER = Path(__file__).parent / "torchvision"
 
@@ -97,6 +102,28 @@ def outputs(result: Any) -> list[Any]:
 def weights_of_loss(shapes: Sequence[Sequence[int]]) -> list[np.ndarray]:
     """What each logit is multiplied by in the sum that is differentiated."""
     return [uniform(f"loss {number}", shape) for number, shape in enumerate(shapes)]
+
+
+def networks() -> dict[str, str]:
+    """torchvision's call -> our name, one row of each network that has a call. Rows that differ in the picture alone
+    are one network, measured once: under the call of the first of them."""
+    found: dict[str, ModelInfo] = {}
+    for family in models.INDEX:
+        for row in import_module(f"minicnn.models.{family}").TABLE:
+            if row.info.torchvision:
+                found.setdefault(f"{row.build.__name__} {sorted(row.options.items())}", row.info)
+    return {info.torchvision: info.name for info in found.values()}
+
+
+def parsed(call: str) -> tuple[str, dict[str, Any]]:
+    """The name and the options of ``MobileNetV2(width_mult=1.4)``; options are literals with keywords."""
+    node = ast.parse(call, mode="eval").body
+    if isinstance(node, ast.Name):
+        return node.id, {}
+    keywords = {keyword.arg: keyword.value for keyword in getattr(node, "keywords", ())}
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or node.args or None in keywords:
+        raise ValueError(f"{call!r} is no name(option=value, ...)")
+    return node.func.id, {str(name): ast.literal_eval(value) for name, value in keywords.items()}
 
 
 def path_of(call: str) -> Path:

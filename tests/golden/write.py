@@ -1,11 +1,12 @@
 """Measure torchvision's networks in float64 and write what the tests compare with; run by hand.
 
-``pip install -e '.[peer]' && python -m tests.golden.write [name ...]``, names as torchvision's or its calls
-(``"googlenet(aux_logits=True)"``); without a name: every one that a registered model says it is.
+``pip install -e '.[peer]' && python -m tests.golden.write [name ...]``, names as torchvision's or its calls, of
+functions (``"googlenet(aux_logits=True)"``) and classes (``"MobileNetV2(width_mult=1.4)"``); without a name: every
+network that a registered model says it is.
 """
 
 import argparse
-import ast
+import inspect
 import json
 import sys
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from minicnn import models
 from tests.golden import rule
 
 # Operators that torchvision registers more about while it is imported. A wheel whose compiled part does not load (one
@@ -40,21 +40,20 @@ def import_torchvision() -> Any:
 
 
 def build(torchvision: Any, call: str) -> torch.nn.Module:
-    """The network ``name`` or ``name(option=value, ...)``, filled by the rule, in float64 and without dropout."""
-    name, _, options = call.partition("(")
-    arguments: dict[str, Any] = {}
-    if options:
-        node = ast.parse(call, mode="eval").body
-        assert isinstance(node, ast.Call)
-        arguments = {str(keyword.arg): ast.literal_eval(keyword.value) for keyword in node.keywords}
+    """The network ``name`` or ``name(option=value, ...)``, filled by the rule, in float64 and with nothing left out."""
+    name, arguments = rule.parsed(call)
     if name == "googlenet":  # its auxiliary heads are absent when weights are loaded, which is what the name stands for
         arguments = {"aux_logits": False} | arguments
     if name in ("googlenet", "inception_v3"):
         arguments["init_weights"] = False
-    net: torch.nn.Module = getattr(torchvision.models, name)(weights=None, **arguments).double()
-    net.load_state_dict({key: torch.from_numpy(rule.value(key, t.shape)) for key, t in net.state_dict().items()})
+    constructor = getattr(torchvision.models, name)
+    if not inspect.isclass(constructor):
+        arguments["weights"] = None
+    net: torch.nn.Module = constructor(**arguments).double()
+    for key, tensor in net.state_dict().items():  # the network's own memory
+        tensor.copy_(torch.from_numpy(np.asarray(rule.value(key, tensor.shape))))
     for module in net.modules():
-        if isinstance(module, torch.nn.Dropout):
+        if isinstance(module, torch.nn.Dropout | torchvision.ops.StochasticDepth):
             module.p = 0.0
     return net
 
@@ -100,11 +99,10 @@ def text(content: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*")
-    registered = [models.info(name).torchvision for name in models.names()]
     torchvision = import_torchvision()
     versions = {"torch": torch.__version__.partition("+")[0], "version": torchvision.__version__.partition("+")[0]}
     rule.FOLDER.mkdir(exist_ok=True)
-    for call in parser.parse_args().names or dict.fromkeys(call for call in registered if call):
+    for call in parser.parse_args().names or rule.networks():
         content = versions | golden(build(torchvision, call), call)
         path = rule.path_of(call)
         path.write_text(text(content), encoding="utf-8")

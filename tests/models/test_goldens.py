@@ -6,6 +6,7 @@ The weights are made by the rule of ``tests/golden/rule.py``; what torchvision's
 
 import json
 from functools import cache
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -15,8 +16,8 @@ from minicnn import models, nn, ops
 from tests.close import assert_close
 from tests.golden import rule
 
-CALLS = {models.info(name).torchvision: name for name in models.names() if models.info(name).torchvision}
-FAST = ("squeezenet1_1", "resnet18", "densenet121")
+CALLS = rule.networks()
+FAST = ("squeezenet1_1", "resnet18", "densenet121", "MobileNetV2(width_mult=0.35)", "mobilenet_v3_small", "mnasnet0_5")
 COMPUTED = [pytest.param(call, marks=() if call in FAST else pytest.mark.slow) for call in CALLS]
 
 
@@ -28,13 +29,13 @@ def golden(call):
 
 
 def filled(call):
-    """Our network with the weights of the rule in float64, without dropout."""
+    """Our network with the weights of the rule in float64, with nothing left out while training."""
     with minicnn.abstract():  # a hundred million numbers need not be drawn to be replaced
         net = models.create(CALLS[call])
     for name, tensor in (*net.named_parameters(), *net.named_buffers()):
         tensor.data = rule.value(name, tensor.shape)
     for module in net.modules():
-        if isinstance(module, nn.Dropout):
+        if isinstance(module, nn.Dropout | nn.StochasticDepth):
             module.p = 0.0
     return net
 
@@ -56,6 +57,27 @@ def assert_groups_measured(arrays, expected, what, tol):
     for key, names in groups.items():
         measured = expected["groups"][key][what]
         assert_measured({name: arrays[name] for name in names}, measured, tol, f"{what} of {key}")
+
+
+def test_every_network_that_torchvision_has_is_measured_once():
+    """A row that has a call and is not measured is the network of one that is, with another picture."""
+    rows = {row.info.name: row for family in models.INDEX for row in import_module(f"minicnn.models.{family}").TABLE}
+    assert len(set(CALLS.values())) == len(CALLS)
+    measured = [rows[name] for name in CALLS.values()]
+    for row in rows.values():
+        same = [other for other in measured if (other.build, other.options) == (row.build, row.options)]
+        if row.info.torchvision and row not in measured:
+            assert [other.info.input_shape != row.info.input_shape for other in same] == [True], row.info.name
+        assert len(same) <= 1 or not row.info.torchvision
+    assert "MobileNetV2(width_mult=0.5)" in CALLS and "MobileNetV2(width_mult=1.0)" not in CALLS
+
+
+def test_calls_are_parsed_not_run():
+    assert rule.parsed("mobilenet_v2") == ("mobilenet_v2", {})
+    assert rule.parsed("MobileNetV2(width_mult=1.4, dropout=0)") == ("MobileNetV2", {"width_mult": 1.4, "dropout": 0})
+    for call in ("os.system('true')", "f(1)", "f(x)(y=2)", "f(x=open('file'))", "f(**{'x': 1})", "1 + 1"):
+        with pytest.raises(ValueError):
+            rule.parsed(call)
 
 
 @pytest.mark.parametrize("call", CALLS)
