@@ -153,7 +153,11 @@ def test_options():
     assert models.info("stn_mnist_addition").published.top1_error == 5.8
     one = ParallelSTN(transformers=1, num_classes=4, in_channels=3, generator=Generator(0)).eval()
     assert one(image(2, 3, 42, 42)).shape == (2, 4)
-    twin = ParallelSTN(transformers=1, num_classes=4, in_channels=3, generator=Generator(0))
+
+
+@pytest.mark.parametrize("name", ["stn_mnist_tutorial", "stn_mnist_addition"])
+def test_every_weight_is_drawn_from_the_generator(name):
+    one, twin = (models.create(name, generator=Generator(0)) for _ in range(2))
     assert all(np.array_equal(p.numpy(), q.numpy()) for p, q in zip(one.parameters(), twin.parameters(), strict=True))
 
 
