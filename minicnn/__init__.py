@@ -7,6 +7,7 @@ from minicnn import errors, ops
 from minicnn.checkpoint import checkpoint
 from minicnn.context import abstract, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minicnn.creation import arange, full, ones, rand, randn, zeros
+from minicnn.fuse import fuse
 from minicnn.gradcheck import gradcheck
 from minicnn.kernels.conv.plan import conv_plan
 from minicnn.kernels.precision import float32_precision, set_float32_precision
@@ -30,6 +31,7 @@ __all__ = [
     "errors",
     "float32_precision",
     "full",
+    "fuse",
     "gradcheck",
     "is_grad_enabled",
     "manual_seed",

@@ -1,0 +1,85 @@
+"""The catalog, fused: the same answers, and no norm where a layer can do its work."""
+
+import copy
+
+import pytest
+
+import minicnn
+from minicnn import Tensor, fuse, models, nn
+from minicnn.errors import ShapeError
+from minicnn.random import Generator
+from tests.fused import check, images, norms
+
+LARGE = 30_000_000  # parameters; beyond, by shapes alone
+SIDES = (8, 16, 32, 64, 96, 128)
+# A small network -> the side of its input, and how many of its norms stay.
+SMALL = {
+    "resnet20_cifar10": (8, 0),
+    "seresnet20_cifar10": (8, 0),
+    "elu_resnet20_cifar10": (8, 0),
+    "mobilenet_v1_0.25_128": (32, 0),
+    "wrn40_1_cifar10": (8, 19),  # 18 blocks and the end, after additions; the first convolution is a shortcut too
+    "fractalnet_c1_d5_cifar100": (32, 5),  # convolution, dropout, norm
+    "effnet_cifar10": (32, 12),  # convolution, LeakyReLU, norm
+}
+LONGER = {
+    "wrn40_2_cifar10": (8, 18),  # where the first block widens, its shortcut begins after the norm
+    "densenet40_k12_cifar10": (8, 39),  # each reads a concatenation
+    "densenet_bc100_k12_cifar10": (8, 51),  # those of 48 layers, 2 transitions and the end do
+    "googlenet_bn_tv_aux": (32, 2),  # of the heads that run while training only
+    "mobilenet_v2_0.35_96": (32, 0),
+    "shufflenet_v2_0.5x": (32, 0),
+}
+
+
+def smallest_side(net, info):
+    channels, side = info.input_shape[:2]
+    for candidate in SIDES:
+        try:
+            with minicnn.abstract():
+                copy.deepcopy(net).eval()(Tensor(minicnn.ShapeArray((1, channels, candidate, candidate), "float32")))
+        except ShapeError:
+            continue
+        return min(candidate, side)
+    return side
+
+
+def check_small(name, side, left):
+    net = models.create(name, generator=Generator(0)).double()
+    fused = check(net, images(models.info(name).input_shape[0], side), 1e-9)
+    before, after = (dict(each.named_modules()) for each in (net, fused))
+    assert list(after) == list(before) and len(norms(fused)) == left
+    changed = {path for path, module in after.items() if type(module) is not type(before[path])}
+    assert len(changed) == len(norms(net)) - left and all(type(after[path]) is nn.Identity for path in changed)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_networks(name):
+    check_small(name, *SMALL[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LONGER)
+def test_longer_networks(name):
+    check_small(name, *LONGER[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", models.names())
+def test_every_network(name):
+    """In float32 those of less than 30 million parameters, the smallest of a family in float64 too."""
+    info = models.info(name)
+    if models.counts(name).params >= LARGE:
+        with minicnn.abstract():
+            net = models.create(name)
+        fused = fuse(net)
+        assert len(norms(fused)) < len(norms(net)) or all(type(m) is not nn.Identity for m in fused.modules())
+        with minicnn.abstract():
+            assert fused(Tensor(minicnn.ShapeArray((2, *info.input_shape), "float32"))).shape == (2, info.num_classes)
+        return
+    net = models.create(name, generator=Generator(0))
+    side = smallest_side(net, info)
+    check(net, images(info.input_shape[0], side, "float32"), 1e-4)
+    family = next(names for names in models.INDEX.values() if name in names)
+    if name == min(family, key=lambda member: models.counts(member).params):
+        check(net.double(), images(info.input_shape[0], side), 1e-9)
