@@ -20,7 +20,7 @@ import peaks
 import roofline
 from conv_rows import PASSES, TOLERANCE, Setting, rows
 from conv_shapes import NETWORKS, Conv, distinct
-from machine import headline, machine, set_threads
+from machine import headline, machine, positive, set_threads
 from timing import Cpu, Gpu
 from torch_peer import Torch
 
@@ -53,13 +53,6 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--resume", action="store_true", help="keep the rows that --json already holds")
     made.add_argument("--picture", type=Path, help="draw the roofline to this PNG")
     return made
-
-
-def positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise ValueError(text)
-    return value
 
 
 class Bench:

@@ -57,7 +57,7 @@ def _total(chosen: list[tuple[Row, int]]) -> Row:
 
 def print_rows(rows: list[Row]) -> None:
     """The table of all rows; a wrong one says so in place of its time."""
-    _print("", COLUMNS, [_cells(row) for row in rows])
+    print_table("", COLUMNS, [_cells(row) for row in rows])
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -65,12 +65,12 @@ def _cells(row: Row) -> tuple[str, ...]:
     head = (row["convolution"], row["pass"], row["plan"])
     if row["milliseconds"] is None:
         state = "WRONG" if row["state"] == "wrong" else "refused"
-        return (*head, state, *[""] * 6, _number(row["error"], "{:.0e}"), networks)
+        return (*head, state, *[""] * 6, number(row["error"], "{:.0e}"), networks)
     return (
         *head,
         f"{row['milliseconds']:.3f}",
-        _number(row["torch_milliseconds"], "{:.3f}"),
-        _number(row["ratio"], "{:.2f}"),
+        number(row["torch_milliseconds"], "{:.3f}"),
+        number(row["ratio"], "{:.2f}"),
         f"{row['flops_per_second'] / 1e9:.1f}",
         f"{row['bytes_per_second'] / 1e9:.1f}",
         f"{row['percent_of_roof']:.0f} {row['bound_by']}",
@@ -88,21 +88,23 @@ def print_summary(lines: list[Row]) -> None:
             line["pass"],
             str(line["rows"]),
             f"{line['milliseconds']:.2f}",
-            _number(line["torch_milliseconds"], "{:.2f}"),
-            _number(line["ratio"], "{:.2f}"),
-            _number(line["geometric_mean"], "{:.2f}"),
+            number(line["torch_milliseconds"], "{:.2f}"),
+            number(line["ratio"], "{:.2f}"),
+            number(line["geometric_mean"], "{:.2f}"),
         )
         for line in lines
     ]
     sides = dict.fromkeys(columns, "right") | {"network": "left", "pass": "left"}
-    _print(TITLE, sides, cells)
+    print_table(TITLE, sides, cells)
 
 
-def _number(value: float | None, form: str) -> str:
+def number(value: float | None, form: str) -> str:
+    """The formatted value; empty for None."""
     return "" if value is None else form.format(value)
 
 
-def _print(title: str, columns: dict[str, str], rows: list[tuple[str, ...]]) -> None:
+def print_table(title: str, columns: dict[str, str], rows: Iterable[tuple[str, ...]]) -> None:
+    """A table on the terminal; ``columns`` says on which side each column's cells stand."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

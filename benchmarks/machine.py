@@ -51,6 +51,14 @@ def set_threads(count: int | None, with_torch: bool) -> dict[str, int]:
     return threads
 
 
+def positive(text: str) -> int:
+    """The type of an argument of the command line that counts something."""
+    value = int(text)
+    if value < 1:
+        raise ValueError(text)
+    return value
+
+
 def _processor() -> str:
     facts = Path("/proc/cpuinfo")
     lines = facts.read_text(encoding="utf-8").splitlines() if facts.is_file() else []

@@ -17,8 +17,11 @@ from minicnn.kernels.arrays import cupy
 Call = Callable[[], Any]
 Calls = dict[str, Call]
 
-# Idle threads of BLAS and OpenMP spin a while and take the cores from whoever is timed next: wait until they sleep.
-SETTLE_SECONDS = 0.03
+# Idle threads of BLAS and OpenMP spin a while (OpenBLAS: about 0.1 s) and take the cores from whoever is timed next.
+# They are asleep when this process uses no processor time while it waits.
+SETTLE_SECONDS = 0.01
+QUIET_SECONDS = 0.001  # of processor time in SETTLE_SECONDS: nobody spins
+SETTLE_AT_MOST = 1.0
 SAMPLE_SECONDS = 0.02  # a sample of the CPU repeats a short call for about this long
 FLUSH_BYTES = 256 << 20  # more than the second-level cache of any GPU
 
@@ -54,7 +57,7 @@ class Cpu:
         seconds: dict[str, list[float]] = {name: [] for name in calls}
         for _ in range(samples or self.samples):
             for name, call in calls.items():
-                time.sleep(SETTLE_SECONDS)
+                settle()
                 call()
                 start = time.perf_counter()
                 for _ in range(repeats[name]):
@@ -78,6 +81,16 @@ class Cpu:
 
         with ThreadPoolExecutor(1) as thread:
             return thread.submit(peak).result()
+
+
+def settle() -> None:
+    """Wait until the threads that the last call left behind sleep, whatever library they are of."""
+    end = time.perf_counter() + SETTLE_AT_MOST
+    while time.perf_counter() < end:
+        used = time.process_time()
+        time.sleep(SETTLE_SECONDS)
+        if time.process_time() - used <= QUIET_SECONDS:
+            return
 
 
 def _repeats(call: Call) -> int:
