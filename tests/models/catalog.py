@@ -15,9 +15,6 @@ EXCLUDED: dict[str, str] = {
     "stn_svhn_single": "five softmax heads of 11 classes; what could be read of its layers contradicts itself",
 }
 
-# Not there yet: families of the second half, and rows of the first half made of their blocks.
-LATER: tuple[str, ...] = ()
-
 # Rows that are blocks, no nets: the test that counts their parameters and multiply-adds.
 BLOCKS: dict[str, str] = {
     "mlp_5x5_dense": "test_intro.py::test_five_units_that_see_five_numbers_have_25_arrows",
@@ -26,18 +23,15 @@ BLOCKS: dict[str, str] = {
     "inception_naive_block": "test_googlenet.py::test_the_blocks_of_the_lecture",
     "inception_dimred_block": "test_googlenet.py::test_the_blocks_of_the_lecture",
 }
-# Rows whose multiply-adds are those of training, auxiliary heads included: the test that counts them.
-MACS_OF_TRAINING: dict[str, str] = {"googlenet_aux": "test_googlenet.py::test_multiply_adds_of_training"}
-# Rows whose parameters leave out the slopes of PReLUs, which are learned: the test that counts them.
-SLOPES_LEFT_OUT: dict[str, str] = dict.fromkeys(
+# Rows of which the reference counts something else: the test that adds up the difference.
+OTHER_PARAMS: dict[str, str] = dict.fromkeys(
     ("prelunet_a", "prelunet_b", "prelunet_c"), "test_prelunet.py::test_slopes_are_parameters_too"
 )
-# Rows whose multiply-adds leave out shortcuts: the test that counts them.
-SHORTCUTS_LEFT_OUT: dict[str, str] = {
-    "ror3_wrn58_4_cifar10": "test_ror.py::test_multiply_adds_without_level_shortcuts"
+OTHER_MACS: dict[str, str] = {
+    "googlenet_aux": "test_googlenet.py::test_multiply_adds_of_training",
+    "ror3_wrn58_4_cifar10": "test_ror.py::test_multiply_adds_without_level_shortcuts",
+    "nasnet_a_mobile": "test_nasnet.py::test_multiply_adds_with_what_is_cut_off",
 }
-# Rows whose multiply-adds include rows and columns that the reference computes and cuts off: the test that counts them.
-CUT_OFF: dict[str, str] = {"nasnet_a_mobile": "test_nasnet.py::test_multiply_adds_with_what_is_cut_off"}
 
 
 class Reference(NamedTuple):
