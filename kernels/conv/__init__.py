@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
-from minicnn.kernels.conv import columns, direct, implicit_gemm
+from minicnn.kernels.conv import columns, direct, implicit_gemm, winograd
 from minicnn.kernels.conv.plan import choose, conv_plan, current_plan, explain, place_of
 from minicnn.kernels.counting import count_macs
 from minicnn.kernels.precision import float32_precision, products_in
@@ -46,6 +46,7 @@ PLANS: dict[str, Passes] = {
     "pointwise": Passes(columns.pointwise_forward, columns.pointwise_grad_x, columns.pointwise_grad_w),
     "direct": Passes(direct.forward, direct.grad_x, direct.grad_w),
     "implicit_gemm": Passes(implicit_gemm.forward, implicit_gemm.grad_x, implicit_gemm.grad_w),
+    "winograd": Passes(winograd.forward, winograd.grad_x, winograd.grad_w),
 }
 
 

@@ -21,10 +21,10 @@ def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -
     k, channels, kh, kw = weight.shape
     turned = weight.reshape(groups, k // groups, channels, kh, kw)[..., ::-1, ::-1].swapaxes(1, 2)
     turned = array_module(weight).ascontiguousarray(turned).reshape(groups * channels, k // groups, kh, kw)
-    forward(gy, turned, None, _backwards(window), groups, gx)
+    forward(gy, turned, None, backwards(window), groups, gx)
 
 
-def _backwards(window: Window2d) -> Window2d:
+def backwards(window: Window2d) -> Window2d:
     """The window of gx seen as a convolution of gy; its paddings are negative where forward's exceed the kernel."""
     reach_h, reach_w = window.dh * (window.kh - 1), window.dw * (window.kw - 1)
     return window._replace(

@@ -5,9 +5,11 @@
 * ``pointwise``: 1x1, stride 1, no padding: the image is its own column matrix, one GEMM an image.
 * ``direct``: one or two filters a group (depthwise): loops over taps, no columns.
 * ``im2col``: columns in bounded chunks, one GEMM a chunk.
+* ``winograd``: 3x3, stride 1, on the CPU, with a quarter of the multiplications; only where it is forced.
 
-All keep NaN and inf of the image local. The last three also sum whole numbers exactly, so ``exact`` is ``auto`` among
-them. They differ in one corner: padding times an infinite weight is skipped in direct and ``0 * inf = NaN`` elsewhere.
+All but winograd, where they spread over a tile, keep NaN and inf of the image local. ``pointwise``, ``direct`` and
+``im2col`` also sum whole numbers exactly, so ``exact`` is ``auto`` among them. They differ in one corner: padding times
+an infinite weight is skipped in direct and ``0 * inf = NaN`` elsewhere.
 """
 
 import re
@@ -21,7 +23,7 @@ from minicnn.kernels.arrays import STORAGE_DTYPES, Array, cupy, device_of, is_cu
 from minicnn.kernels.precision import float32_precision
 from minicnn.kernels.window import Window2d
 
-KNOBS = ("auto", "exact", "im2col", "direct", "implicit_gemm")
+KNOBS = ("auto", "exact", "im2col", "direct", "implicit_gemm", "winograd")
 
 # Up to this many filters a group, making the columns costs more than the direct kernel's loops (measured; at 4 they
 # are even on 56x56 images and columns win on smaller ones).
@@ -46,9 +48,10 @@ def conv_plan(plan: str) -> Iterator[None]:
     """Context manager: how convolutions inside the block (and their backward passes) are computed.
 
     ``"auto"`` chooses by shapes, dtype and device; ``"exact"`` chooses among the plans that keep NaN and inf local and
-    sum whole numbers exactly; ``"im2col"``, ``"direct"`` and ``"implicit_gemm"`` force one. The last needs a GPU of
-    compute capability 8.0 and float16, bfloat16 or, under ``set_float32_precision("tf32")``, float32; elsewhere the
-    convolution raises.
+    sum whole numbers exactly; ``"im2col"``, ``"direct"``, ``"implicit_gemm"`` and ``"winograd"`` force one.
+    ``implicit_gemm`` needs a GPU of compute capability 8.0 and float16, bfloat16 or, under
+    ``set_float32_precision("tf32")``, float32; ``winograd`` needs the CPU, 3x3 filters, stride, dilation and groups 1.
+    Elsewhere the convolution raises.
     """
     if plan not in KNOBS:
         raise ArgumentError(f"conv_plan: plan={plan!r} does not exist, expected one of {', '.join(map(repr, KNOBS))}")
@@ -100,16 +103,32 @@ def _tensor_core_trouble(place: Place) -> Trouble | None:
     return None
 
 
+def _winograd_trouble(window: Window2d, groups: int, place: Place) -> str | None:
+    if place.device != "cpu":
+        return f"the arrays are on {place.device}, expected the CPU"
+    actual = {
+        "a kernel of": (window.kh, window.kw),
+        "stride": (window.sh, window.sw),
+        "dilation": (window.dh, window.dw),
+        "groups": groups,
+    }
+    expected = {"a kernel of": (3, 3), "stride": (1, 1), "dilation": (1, 1), "groups": 1}
+    unfit = (name for name in expected if actual[name] != expected[name])
+    return next((f"the convolution has {name} {actual[name]}, expected {expected[name]}" for name in unfit), None)
+
+
 def choose(knob: str, n: int, c: int, k: int, window: Window2d, groups: int, place: Place) -> Choice:
     """The plan for ``n`` images of ``c`` channels and ``k`` filters under ``knob``.
 
-    **Raises** ArgumentError or DTypeError when ``implicit_gemm`` is forced where it cannot run.
+    **Raises** ArgumentError or DTypeError when ``implicit_gemm`` or ``winograd`` is forced where it cannot run.
     """
     trouble = _tensor_core_trouble(place)
     if knob == "implicit_gemm" and trouble:
         error, wrong, fix = trouble
         raise error(f"conv_plan('implicit_gemm'): {wrong}; fix: {fix}")
-    if knob in ("im2col", "direct", "implicit_gemm"):
+    if knob == "winograd" and (unfit := _winograd_trouble(window, groups, place)):
+        raise ArgumentError(f"conv_plan('winograd'): {unfit}; fix: conv_plan('auto')")
+    if knob not in ("auto", "exact"):
         return Choice(knob, f"conv_plan({knob!r}) forces it")
     filters = k // groups
     if filters <= DIRECT_FILTERS and (groups > 1 or not window.is_pointwise):

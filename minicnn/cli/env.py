@@ -21,6 +21,7 @@ OPTIONAL = {
 REQUIRED = (
     "numpy",
     "numba",
+    "scipy",
     "click",
     "rich",
     "matplotlib",
