@@ -3,7 +3,8 @@
 ``python -m tests.kernel_table --write docs/kernels.md`` runs the edges of every operation's case, forward and backward,
 and every optimiser's case on the emulator, and records which CUDA twin launches which kernel. Every launch proves that
 no two of its blocks write one address; geometries are drawn until each kernel has had several blocks. A CPU twin
-without a CUDA twin is a gap, and so is a twin or a kernel that nothing launches, or that had one block every time.
+without a CUDA twin is a gap, and so is a twin or a kernel that nothing launches, or that had one block every time, and
+a kernel of a ``*_cpu.py`` (an algorithm that only the CPU has) whose tests ``CPU_ONLY`` does not name.
 """
 
 import argparse
@@ -36,15 +37,28 @@ from tests.ops.test_ops import CASES
 from tests.optim.test_optimizers import CASES as OPTIMIZERS
 
 KERNELS = Path(launch.__file__).parent
+ROOT = Path(__file__).resolve().parents[1]
+
+# (family, file, kernel) of algorithms without a CUDA twin -> the tests that prove it.
+CPU_ONLY = {
+    ("conv", "winograd_cpu.py", "winograd_forward"): "tests/kernels/test_winograd.py",
+    ("conv", "winograd_cpu.py", "winograd_grad_w"): "tests/kernels/test_winograd.py",
+}
 
 
 def cpu_twins() -> dict[str, list[str]]:
     """family -> the functions a gate can call: all of ``cpu.py``, in its order, but helpers and what is private."""
-    found = {}
-    for path in sorted(KERNELS.glob("*/cpu.py")):
-        functions = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.FunctionDef)]
-        found[path.parent.name] = [f.name for f in functions if not f.name.startswith("_") and not _is_helper(f)]
-    return found
+    return {path.parent.name: _kernels_in(path) for path in sorted(KERNELS.glob("*/cpu.py"))}
+
+
+def cpu_only() -> set[tuple[str, str, str]]:
+    """(family, file, kernel) of everything in a ``*_cpu.py``."""
+    return {(p.parent.name, p.name, kernel) for p in KERNELS.glob("*/*_cpu.py") for kernel in _kernels_in(p)}
+
+
+def _kernels_in(path: Path) -> list[str]:
+    functions = [n for n in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(n, ast.FunctionDef)]
+    return [f.name for f in functions if not f.name.startswith("_") and not _is_helper(f)]
 
 
 def _is_helper(function: ast.FunctionDef) -> bool:
@@ -219,6 +233,9 @@ def gaps(seen: Seen) -> list[str]:
         there = {name for module in modules.get(family, ()) for name in cuda_twins(module)}
         complaints += [f"{family}.{name} has no CUDA twin" for name in names if name not in there]
         complaints += [f"{family}.{n} is called by no case" for n in sorted(there) if (family, n) not in seen.cases]
+    wrong = cpu_only() ^ CPU_ONLY.keys()
+    wrong |= {key for key, tests in CPU_ONLY.items() if not (ROOT / tests).is_file()}
+    complaints += [f"{'/'.join(key)} and CPU_ONLY, which names its tests, do not agree" for key in sorted(wrong)]
     kernels = {(source.path, kernel) for source in sources() for kernel in source.kernels}
     for path, kernel in sorted(kernels):
         blocks, where = seen.blocks.get((path, kernel), 0), f"{path.parent.name}/{path.name}: {kernel}"
@@ -236,7 +253,8 @@ Written by `python -m tests.kernel_table --write docs/kernels.md` from what runs
 The CPU twin is in `kernels/<family>/cpu.py` (Numba), the CUDA twin of the same name in `kernels/<family>/cuda.py`, and
 the `__global__` kernels it launches in the `.cu` file beside it. Each case named is compared with its oracle and its
 numerical derivative on both: on the CPU by `tests/ops/test_ops.py`, on the emulated GPU by `tests/ops/test_emulated.py`
-(optimisers: `tests/optim`), on a real one by `tests/gpu`.
+(optimisers: `tests/optim`), on a real one by `tests/gpu`. Only the CPU has what a `*_cpu.py` holds, the plan
+`winograd` of the convolution; it has tests of its own.
 
 | family | CPU twin | CUDA twin | launches | cases |
 |---|---|---|---|---|

@@ -28,8 +28,8 @@ def test_every_cuda_file_is_launched_through_a_source():
     assert files == {source.path for source in kernel_table.sources()}
 
 
-def test_a_gap_is_seen(seen):
-    """A twin that nothing calls, a kernel that nothing launches, and one that had one block every time are named."""
+def test_a_gap_is_seen(seen, monkeypatch):
+    """A twin that nothing calls, a kernel that nothing launches or with one block every time, one without tests."""
     cuda = kernel_table.KERNELS / "lrn" / "cuda.cu"
     blocks = {kernel: count for kernel, count in seen.blocks.items() if kernel != (cuda, "lrn_ratio")}
     poorer = seen._replace(
@@ -37,9 +37,14 @@ def test_a_gap_is_seen(seen):
         blocks=blocks | {(cuda, "lrn_grad_x"): 1},
         refused={"relu": "no kernel"},
     )
-    assert set(kernel_table.gaps(poorer)) - set(kernel_table.gaps(seen)) == {
+    before = set(kernel_table.gaps(seen))
+    monkeypatch.delitem(kernel_table.CPU_ONLY, ("conv", "winograd_cpu.py", "winograd_forward"))
+    monkeypatch.setitem(kernel_table.CPU_ONLY, ("conv", "winograd_cpu.py", "winograd_grad_w"), "tests/none.py")
+    assert set(kernel_table.gaps(poorer)) - before == {
         "relu does not run on a GPU: no kernel",
         "lrn.lrn_forward is called by no case",
         "lrn/cuda.cu: lrn_ratio is launched by no case",
         "lrn/cuda.cu: lrn_grad_x has one block in every case, which proves nothing of the others",
+        "conv/winograd_cpu.py/winograd_forward and CPU_ONLY, which names its tests, do not agree",
+        "conv/winograd_cpu.py/winograd_grad_w and CPU_ONLY, which names its tests, do not agree",
     }
