@@ -110,6 +110,13 @@ class Standardised(nn.Conv2d):
         return ops.conv2d(x, self.weight / self.weight.sum((1, 2, 3), keepdim=True), self.bias)
 
 
+class Turned(nn.Conv2d):
+    """A convolution that runs backwards, so that its output channels lie in dimension 1 of the weights."""
+
+    def forward(self, x):
+        return ops.conv_transpose2d(x, self.weight, self.bias)
+
+
 class Deaf(nn.Conv2d):
     """A convolution that would not add a bias if it had one."""
 
@@ -138,6 +145,7 @@ KEPT = {
     "the norm on the input too": lambda n, x: n.norm(n.a(x)) + n.norm(x),
     "the convolution twice": lambda n, x: n.norm(n.a(x)) + n.other(n.a(x)),
     "the convolution once without": lambda n, x: n.norm(n.a(x)) + n.a(2 * x),
+    "the convolution once on one image": lambda n, x: n.norm(n.a(x)) + n.a(x[0]),
     "dropout between": lambda n, x: n.norm(n.drop(n.a(x))),
     "excited between": lambda n, x: (lambda y: n.norm(y * ops.sigmoid(y.mean((2, 3), keepdim=True))))(n.a(x)),
     "relu between": lambda n, x: n.norm(ops.relu(n.a(x))),
@@ -188,6 +196,7 @@ def test_layers_with_their_own_forward():
     run = FOLDED["the norm of another function"][0]
     check_net(Net(lambda n, x: n.norm(n.a(x)), Padded), 1)
     check_net(Net(lambda n, x: n.norm(n.a(x)), Standardised), 2)
+    check_net(Net(lambda n, x: n.norm(n.a(x)), Turned), 2)
     check_net(Net(lambda n, x: n.norm(n.a(x)), Deaf), 2)
 
     class Doubled(nn.BatchNorm2d):
@@ -215,6 +224,11 @@ def test_tied_weights_hooks_and_batch_statistics_stay():
     net = Net(run)
     net.norm = nn.BatchNorm2d(3, track_running_stats=False)
     check_net(net, 1)
+
+
+def test_a_norm_that_its_model_puts_into_training_mode_stays():
+    net = Net(lambda n, x: n.norm.train()(n.a(x)))
+    assert len(norms(fuse(net, (3, 6, 6)))) == 2
 
 
 def test_a_tied_layer_that_does_not_run_keeps_its_weights():
@@ -247,11 +261,13 @@ def test_the_copy_is_its_own():
     """It shares no memory, keeps what is frozen frozen, has no gradients, and fusing it again changes nothing."""
     net = Net(FOLDED["one after the other"][0])
     net.a.weight.requires_grad_(False)
-    net(images(3, 6, "float32")).sum().backward()
+    net.more = nn.Conv2d(3, 3, 1)  # stays as it is
+    net.more(net(images(3, 6, "float32"))).sum().backward()
     fused = fuse(net, (1, 3, 6, 6))
+    assert net.training and not any(module.training for module in fused.modules())
     theirs = [parameter.data for parameter in net.parameters()]
     assert not any(np.shares_memory(parameter.data, data) for parameter in fused.parameters() for data in theirs)
-    assert net.training and net.b.weight.grad is not None and all(p.grad is None for p in fused.parameters())
+    assert net.more.weight.grad is not None and all(parameter.grad is None for parameter in fused.parameters())
     assert not fused.a.weight.requires_grad and not fused.a.bias.requires_grad and fused.b.bias.requires_grad
     again = fuse(fused, (3, 6, 6)).state_dict()
     assert all(np.array_equal(again[path], array) for path, array in fused.state_dict().items())
