@@ -31,7 +31,8 @@ def lived_in(net, x):
         if norm.running_var is not None:
             deviation = np.sqrt(norm.running_var.numpy())
             norm.running_mean.data[...] += 0.2 * deviation * rng.standard_normal(deviation.shape)
-            norm.running_var.data[...] *= rng.uniform(0.7, 1.5, deviation.shape)
+            variance = np.maximum(deviation**2, 0.1 * np.mean(deviation**2))  # channels that ``x`` leaves dead wake up
+            norm.running_var.data[...] = variance * rng.uniform(0.7, 1.5, deviation.shape)
     return net.eval()
 
 

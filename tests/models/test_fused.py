@@ -8,7 +8,7 @@ import minicnn
 from minicnn import Tensor, fuse, models, nn
 from minicnn.errors import ShapeError
 from minicnn.random import Generator
-from tests.fused import check, images, norms
+from tests.fused import answers, check, images, norms
 
 LARGE = 30_000_000  # parameters; beyond, by shapes alone
 SIDES = (8, 16, 32, 64, 96, 128)
@@ -64,22 +64,31 @@ def test_longer_networks(name):
     check_small(name, *LONGER[name])
 
 
+def identities(net):
+    return sum(type(module) is nn.Identity for module in net.modules())
+
+
+def distance(result, truth):
+    return abs(result - truth).max() / abs(truth).max()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", models.names())
 def test_every_network(name):
-    """In float32 those of less than 30 million parameters, the smallest of a family in float64 too."""
+    """Those of less than 30 million parameters in float64, and in float32 as near to that as they were themselves:
+    random weights and small images make the rounding of some grow (EfficientNets) until not one digit is left."""
     info = models.info(name)
     if models.counts(name).params >= LARGE:
         with minicnn.abstract():
             net = models.create(name)
         fused = fuse(net)
-        assert len(norms(fused)) < len(norms(net)) or all(type(m) is not nn.Identity for m in fused.modules())
+        assert len(norms(net)) - len(norms(fused)) == identities(fused) - identities(net)
         with minicnn.abstract():
             assert fused(Tensor(minicnn.ShapeArray((2, *info.input_shape), "float32"))).shape == (2, info.num_classes)
         return
     net = models.create(name, generator=Generator(0))
-    side = smallest_side(net, info)
-    check(net, images(info.input_shape[0], side, "float32"), 1e-4)
-    family = next(names for names in models.INDEX.values() if name in names)
-    if name == min(family, key=lambda member: models.counts(member).params):
-        check(net.double(), images(info.input_shape[0], side), 1e-9)
+    x = images(info.input_shape[0], smallest_side(net, info), "float32")
+    check(net.double(), x.astype("float64"), 1e-9)
+    truth = answers(net, x.astype("float64"))
+    net.float()
+    assert distance(answers(fuse(net), x), truth) <= 1e-4 + 10 * distance(answers(net, x), truth)
