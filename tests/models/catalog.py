@@ -1,9 +1,12 @@
-"""The reference counts: ``tests/reference/catalog.tsv``, counted in reference code or papers."""
+"""The reference counts: ``tests/reference/catalog.tsv``, from reference code or papers; and which networks are one."""
 
 import csv
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
+
+from minicnn import models
 
 FILE = Path(__file__).parents[1] / "reference" / "catalog.tsv"
 
@@ -63,3 +66,14 @@ def rows() -> dict[str, Reference]:
             )
             for row in csv.DictReader(file, delimiter="\t")
         }
+
+
+@cache
+def distinct_networks() -> tuple[str, ...]:
+    """The names of ``models.names()``, of networks that differ in the size of their pictures only the first."""
+    first: dict[object, str] = {}
+    for family in models.INDEX:
+        for info, build, options in import_module(f"minicnn.models.{family}").TABLE:
+            made_of = (build, repr(sorted(options.items())), info.num_classes, info.input_shape[0])
+            first.setdefault(made_of, info.name)
+    return tuple(first.values())
