@@ -44,8 +44,10 @@ POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2), -sqrt(2)
 
 # Bytes and fewest tiles of a block. Forward's V and M should stay in a core's cache, but a product over few tiles reads
 # its filters too often. All threads share a block of grad_w, and each block is added to all sums.
-BLOCK, SHARED_BLOCK = (2 << 20, 48), (8 << 20, 192)
-UNITS = 8  # of work that forward makes at least, by splitting the filters too: enough for as many threads
+BLOCK, SHARED_BLOCK = (1 << 20, 32), (2 << 20, 128)
+# Forward makes at least so many units of work, where there are few blocks by splitting the filters; each part then
+# transforms the images again, which on small maps costs as much as the products of some hundred filters.
+UNITS = 4
 SHARE = 64  # filters that share the transform of their images are at least this many
 # Making and reading U costs about as much as the products over this many tiles (estimated from memory traffic).
 FILTER_TILES = 32
