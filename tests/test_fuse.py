@@ -8,6 +8,7 @@ import minicnn
 from minicnn import Tensor, fuse, models, nn, ops
 from minicnn.errors import ArgumentError
 from minicnn.random import Generator
+from tests.emulator import emulated_gpu
 from tests.fused import answers, check, images, lived_in, norms
 
 # ---- layers
@@ -272,6 +273,18 @@ def test_the_copy_is_its_own():
     again = fuse(fused, (3, 6, 6)).state_dict()
     assert all(np.array_equal(again[path], array) for path, array in fused.state_dict().items())
     assert repr(fused).count("Identity()") == 2 and "BatchNorm" not in repr(fused)
+
+
+def test_on_the_gpu():
+    net = lived_in(one(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), images(3, 5, "float32"))
+    expected = fuse(net, (3, 5, 5)).state_dict()
+    with emulated_gpu():
+        fused = fuse(net.to("gpu"), (3, 5, 5))
+        assert {parameter.device for parameter in fused.parameters()} == {"cuda:0"}
+        assert all(np.array_equal(array, expected[path]) for path, array in fused.state_dict().items())
+        half = fuse(net.astype("float16"), (3, 5, 5)).state_dict()
+        for path, array in half.items():
+            assert array.dtype == np.float16 and abs(array - expected[path]).max() < 2e-3 * abs(expected[path]).max()
 
 
 def test_other_channels_and_without_gradients():

@@ -15,14 +15,14 @@ SIDES = (8, 16, 32, 64, 96, 128)
 # A small network -> the side of its input, and how many of its norms stay.
 SMALL = {
     "resnet20_cifar10": (8, 0),
-    "seresnet20_cifar10": (8, 0),
-    "elu_resnet20_cifar10": (8, 0),
     "mobilenet_v1_0.25_128": (32, 0),
     "wrn40_1_cifar10": (8, 19),  # 18 blocks and the end, after additions; the first convolution is a shortcut too
     "fractalnet_c1_d5_cifar100": (32, 5),  # convolution, dropout, norm
     "effnet_cifar10": (32, 12),  # convolution, LeakyReLU, norm
 }
 LONGER = {
+    "elu_resnet20_cifar10": (8, 0),
+    "seresnet20_cifar10": (8, 0),
     "wrn40_2_cifar10": (8, 18),  # where the first block widens, its shortcut begins after the norm
     "densenet40_k12_cifar10": (8, 39),  # each reads a concatenation
     "densenet_bc100_k12_cifar10": (8, 51),  # those of 48 layers, 2 transitions and the end do
