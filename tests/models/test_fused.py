@@ -9,6 +9,7 @@ from minicnn import Tensor, fuse, models, nn
 from minicnn.errors import ShapeError
 from minicnn.random import Generator
 from tests.fused import answers, check, images, norms
+from tests.models.catalog import distinct_networks
 
 LARGE = 30_000_000  # parameters; beyond, by shapes alone
 SIDES = (8, 16, 32, 64, 96, 128)
@@ -73,7 +74,7 @@ def distance(result, truth):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", models.names())
+@pytest.mark.parametrize("name", distinct_networks())
 def test_every_network(name):
     """Those of less than 30 million parameters in float64, and in float32 as near to that as they were themselves:
     random weights and small images make the rounding of some grow (EfficientNets) until not one digit is left."""
