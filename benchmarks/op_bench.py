@@ -109,7 +109,7 @@ def optimiser_rows(quick: bool, libraries: dict[str, Library]) -> Iterator[tuple
             expected = twin(weight.astype(np.float64), gradient.astype(np.float64), 2)
             error = max(error, float(np.abs(parameter.numpy() - expected).max() / np.abs(expected).max()))
         count = sum(weight.size for weight, _ in pairs)
-        row = {"operation": f"{name} step", "pass": "step", "shape": [count], "where": NET, "error": error}
+        row = {"operation": name, "pass": "step", "shape": [count], "where": NET, "error": error}
         yield row, {side: made.step for side, (_, made) in moved.items()}, 4 * count * arrays
 
 
