@@ -27,7 +27,7 @@ ORDER = (
     ("minicnn.data", "minicnn.weights"),
     ("minicnn.ops",),
     ("minicnn.nn", "minicnn.optim", "minicnn.gradcheck"),
-    ("minicnn.fuse",),
+    ("minicnn.fusion",),
     ("minicnn.models",),
     ("minicnn", "minicnn.train", "minicnn.inspect", "minicnn.summary"),
     ("minicnn.cli", "minicnn.__main__"),

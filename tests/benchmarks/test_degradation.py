@@ -40,6 +40,7 @@ def made_up(losses):
             "losses": [2.0, 2.0, loss, loss],
             "gradient_norms": [0.1, 0.2],
             "seconds": 1.0,
+            "cpu_seconds": 2.0,
         }
         for seed in range(2)
         for net, loss in zip(degradation.NETS, losses, strict=True)
