@@ -1,6 +1,7 @@
 """The degradation benchmark as a program: what it trains, concludes, writes and draws; on a few steps."""
 
 import json
+from concurrent.futures import Future
 
 import degradation
 import pytest
@@ -59,10 +60,30 @@ def test_the_verdict(losses, holds):
     assert list(degradation.verdict(made_up(losses)).values()) == holds
 
 
+class InPlace:
+    """A pool whose work is done here and now."""
+
+    def __init__(self, jobs, processes, initializer, initargs):
+        assert (jobs, initargs) == (3, (1, False))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def submit(self, function, *arguments):
+        done = Future()
+        done.set_result(function(*arguments))
+        return done
+
+
 def test_the_program(tmp_path, monkeypatch, capsys):
-    runs = iter(made_up((0.5, 0.9, 0.5, 0.6)))
-    monkeypatch.setattr(degradation, "train", lambda *_: next(runs))
-    code = degradation.main(["--seeds", "2", "--json", str(tmp_path / "a.json"), "--picture", str(tmp_path / "a.png")])
+    runs = {(run["net"], run["seed"]): run for run in made_up((0.5, 0.9, 0.5, 0.6))}
+    monkeypatch.setattr(degradation, "train", lambda name, seed, *_: runs[name, seed])
+    monkeypatch.setattr(degradation, "ProcessPoolExecutor", InPlace)
+    files = ("--json", str(tmp_path / "a.json"), "--picture", str(tmp_path / "a.png"))
+    code = degradation.main(["--seeds", "2", "--jobs", "3", *files])
     shown = capsys.readouterr().out
     assert code == 1 and "NO   ResNet-56 ends with one not higher" in shown and "yes  plain-56" in shown
     figures = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
