@@ -222,7 +222,7 @@ def _draw_quadrilateral(axis: Any, theta: np.ndarray, side: int, colour: str) ->
     across, down = ((place + 1) * side / 2 - 0.5 for place in theta @ corners)
     axis.plot(across, down, color=colour, linewidth=1.6)
     axis.plot(across[0], down[0], "o", color=colour, markersize=4)
-    axis.set(xlim=(-8, side + 7), ylim=(side + 7, -8), facecolor="0.25")
+    axis.set(xlim=(-12, side + 11), ylim=(side + 11, -12), facecolor="0.25")
 
 
 def main() -> None:
