@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 FOLDERS = ("minicnn", "kernels", "models", "benchmarks", "tests", "docs", "examples", ".ci", ".github")
@@ -59,7 +60,13 @@ def python_files(root: Path, folders: tuple[str, ...] = FOLDERS) -> Iterator[tup
     for path in files(root, folders):
         if path.suffix == ".py":
             text = path.read_text(encoding="utf-8")
-            yield path, path.relative_to(root).as_posix(), ast.parse(text, filename=str(path))
+            yield path, path.relative_to(root).as_posix(), _parsed(text, str(path))
+
+
+@cache
+def _parsed(text: str, path: str) -> ast.Module:
+    """The tree of a file, which every rule reads and none changes."""
+    return ast.parse(text, filename=path)
 
 
 def module_name(root: Path, path: Path) -> str:

@@ -35,9 +35,13 @@ def test_as_a_module():
     assert (done.returncode, done.stderr) == (0, "") and __version__ in done.stdout
 
 
-def test_models(minicnn):
+@pytest.mark.slow
+def test_all_models(minicnn):
     told = minicnn("models").out
     assert all(name in told for name in models.names())
+
+
+def test_models(minicnn):
     done = minicnn("models", "lenet*", "--json")
     assert [row["name"] for row in json.loads(done.out)] == models.names("lenet*")
     assert "61,706" in minicnn("models", "lenet5").out
