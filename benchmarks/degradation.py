@@ -17,7 +17,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +165,11 @@ def main(arguments: list[str] | None = None) -> int:
             for seed in range(chosen.seeds)
             for name in reversed(NETS)  # the long ones first
         ]
-        runs = [future.result() for future in pending]
+        for done in as_completed(pending):
+            run = done.result()
+            told = f"{run['training_loss']:.4f}  {run['seconds']:.0f} s, cpu {run['cpu_seconds']:.0f} s"
+            print(f"seed {run['seed']}  {_label(run['net']):10} {told}", flush=True)
+    runs = [done.result() for done in pending]
     report(runs)
     if chosen.json:
         figures = {"machine": machine(), "rate": chosen.rate, "verdict": verdict(runs), "runs": runs}
