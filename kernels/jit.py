@@ -5,13 +5,17 @@
 * Numba's cache key ignores ``parallel``, ``fastmath`` and bounds checking; the folder name and the function's
   qualified name carry them.
 * A damaged cache entry is compiled again, and a cache that cannot be written costs time, not an error.
-* Numba's portable ``workqueue`` threads abort the process when two Python threads enter them at once, so parallel
-  kernels take one lock. ``workqueue`` is chosen because GNU OpenMP hangs forked children and, spinning between
-  kernels, slows BLAS several times. Serial kernels release the GIL and take no lock.
+* Kernels run on the threads of TBB where its wheel is installed: a parallel loop starts in 2 microseconds (Numba's
+  portable ``workqueue`` takes 80), idle threads sleep, and any number of Python threads may call kernels at once. GNU
+  OpenMP hangs forked children and, spinning between kernels, slows BLAS several times. ``workqueue`` is what is left
+  elsewhere; it aborts the process when two Python threads enter it at once, so there parallel kernels take one lock.
 """
 
+import contextlib
+import ctypes
 import functools
 import hashlib
+import importlib.metadata
 import os
 import sys
 import threading
@@ -33,10 +37,27 @@ FASTMATH = {"reassoc", "contract", "nsz"}
 _njit: Any = numba.njit
 _config: Any = numba.config
 
-if "NUMBA_THREADING_LAYER" not in os.environ:
-    _config.THREADING_LAYER = "workqueue"
 
-_parallel_region = threading.RLock()
+
+def _load_tbb() -> bool:
+    """Load the library of the ``tbb`` wheel, which Numba asks for by a bare name and does not find by itself."""
+    try:
+        files = importlib.metadata.files("tbb") or []
+        library = next(file for file in files if file.name == "libtbb.so.12")
+        ctypes.CDLL(str(library.locate()), mode=ctypes.RTLD_GLOBAL)
+        importlib.import_module("numba.np.ufunc.tbbpool")
+    except (importlib.metadata.PackageNotFoundError, StopIteration, ImportError, OSError):
+        return False
+    return True
+
+
+if "NUMBA_THREADING_LAYER" not in os.environ:
+    _config.THREADING_LAYER = "tbb" if _load_tbb() else "workqueue"
+
+# Only workqueue cannot be entered twice.
+_parallel_region: Any = (
+    contextlib.nullcontext() if _config.THREADING_LAYER in ("tbb", "threadsafe") else threading.RLock()
+)
 
 
 def cache_folder() -> Path:
