@@ -16,14 +16,16 @@ Shape = tuple[int, ...]
 class ShapeArray(NDArrayOperatorsMixin):
     """Shape and dtype of an array that is never computed.
 
-    Reading a value (``float(x)``, ``x.item()``, ``np.asarray(x)``) raises ``TypeError``.
+    Reading a value (``float(x)``, ``x.item()``, ``np.asarray(x)``) raises ``TypeError``. As with NumPy's arrays,
+    ``base`` is whose memory a view shares: what memory a pass would take can be told from shapes.
     """
 
-    __slots__ = ("dtype", "shape")
+    __slots__ = ("base", "dtype", "shape")
 
     def __init__(self, shape: Shape, dtype: Any) -> None:
         self.shape = tuple(int(size) for size in shape)
         self.dtype = np.dtype(dtype)
+        self.base: ShapeArray | None = None
 
     @property
     def ndim(self) -> int:
@@ -42,7 +44,7 @@ class ShapeArray(NDArrayOperatorsMixin):
 
     @property
     def T(self) -> "ShapeArray":
-        return ShapeArray(self.shape[::-1], self.dtype)
+        return self._seen_as(self.shape[::-1])
 
     def __repr__(self) -> str:
         return f"ShapeArray({self.shape}, {self.dtype})"
@@ -59,8 +61,17 @@ class ShapeArray(NDArrayOperatorsMixin):
         """A zero-byte stand-in of the same shape (one element, all strides 0) for NumPy's own view rules."""
         return np.broadcast_to(np.zeros((), self.dtype), self.shape)
 
+    def _seen_as(self, shape: Shape) -> "ShapeArray":
+        """A view of the same memory."""
+        view = ShapeArray(shape, self.dtype)
+        view.base = self if self.base is None else self.base
+        return view
+
     def __getitem__(self, index: Any) -> "ShapeArray":
-        return ShapeArray(self._view()[_plain_index(index)].shape, self.dtype)
+        shape = self._view()[_plain_index(index)].shape
+        parts = index if isinstance(index, tuple) else (index,)
+        copied = any(isinstance(part, (list, np.ndarray, ShapeArray)) for part in parts)
+        return ShapeArray(shape, self.dtype) if copied else self._seen_as(shape)
 
     def __setitem__(self, index: Any, value: Any) -> None:
         target = self._view()[_plain_index(index)].shape
@@ -83,7 +94,7 @@ class ShapeArray(NDArrayOperatorsMixin):
         if -1 in wanted:
             free = self.size // known if known else 0
             wanted = tuple(free if length == -1 else length for length in wanted)
-        result = ShapeArray(wanted, self.dtype)
+        result = self._seen_as(wanted)
         if result.size != self.size:
             raise ValueError(f"cannot reshape array of size {self.size} into shape {wanted}")
         return result
@@ -92,10 +103,10 @@ class ShapeArray(NDArrayOperatorsMixin):
         return self.reshape(-1)
 
     def transpose(self, *axes: Any) -> "ShapeArray":
-        return ShapeArray(self._view().transpose(*axes).shape, self.dtype)
+        return self._seen_as(self._view().transpose(*axes).shape)
 
     def squeeze(self, axis: Any = None) -> "ShapeArray":
-        return ShapeArray(self._view().squeeze(axis).shape, self.dtype)
+        return self._seen_as(self._view().squeeze(axis).shape)
 
     def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> "ShapeArray":
         summed = np.zeros(1, self.dtype).sum(dtype=dtype).dtype
@@ -196,7 +207,7 @@ def _of_view(function: Callable[..., Any]) -> Callable[..., ShapeArray]:
     """The rule of a NumPy function that only returns a view: let NumPy apply it to the zero-byte stand-in."""
 
     def rule(x: ShapeArray, *args: Any, **kwargs: Any) -> ShapeArray:
-        return ShapeArray(function(x._view(), *args, **kwargs).shape, x.dtype)
+        return x._seen_as(function(x._view(), *args, **kwargs).shape)
 
     return rule
 

@@ -19,7 +19,8 @@ class Bins:
 
     Ends and starts lie inside the image; a bin without a pixel has start >= end. An average divides by
     ``rows[2, i] * cols[2, j]``. The other way round, only outputs ``range(row_readers[0, r], row_readers[1, r])`` can
-    cover row r (all of them do unless dh > 1), and likewise for columns.
+    cover row r (all of them do unless dh > 1), and likewise for columns. ``window`` is what they were made of, with its
+    padding; None for adaptive bins.
     """
 
     h: int
@@ -28,6 +29,7 @@ class Bins:
     cols: Indices  # (3, ow) int64
     dh: int = 1
     dw: int = 1
+    window: Window2d | None = None
     row_readers: Indices = field(init=False)  # (2, h) int64
     col_readers: Indices = field(init=False)  # (2, w) int64
 
@@ -66,7 +68,7 @@ def window_bins(window: Window2d, include_pad: bool = True, divisor: int | None 
     cols = axis(window.w, window.ow, window.kw, window.sw, window.left, window.right, window.dw)
     if divisor is not None:
         rows[2], cols[2] = divisor, 1
-    return Bins(window.h, window.w, rows, cols, window.dh, window.dw)
+    return Bins(window.h, window.w, rows, cols, window.dh, window.dw, window)
 
 
 @lru_cache(maxsize=256)

@@ -1,0 +1,33 @@
+"""A shape without values says of its views what NumPy says of its own: whose memory they share."""
+
+import numpy as np
+import pytest
+
+from minicnn.kernels.pool import adaptive_bins, window_bins
+from minicnn.kernels.shape_array import ShapeArray
+from minicnn.kernels.window import Window2d
+
+VIEWS = [
+    lambda x: x.reshape(3, -1),
+    lambda x: x.transpose(1, 0, 2).reshape(4, 2, 3)[0],
+    lambda x: np.transpose(x, (2, 0, 1)),
+    lambda x: np.expand_dims(x[:, ::2], 0),
+    lambda x: x.T,
+    lambda x: x.ravel(),
+    lambda x: x[1],
+    lambda x: np.broadcast_to(x, (5, 2, 4, 3)),
+]
+COPIES = [lambda x: x + 1, lambda x: x.copy(), lambda x: x[[0, 1]], lambda x: x[np.array([0])], lambda x: x.sum(0)]
+
+
+@pytest.mark.parametrize(("made", "shared"), [(f, True) for f in VIEWS] + [(f, False) for f in COPIES])
+def test_a_view_knows_its_base(made, shared):
+    shape, array = ShapeArray((2, 4, 3), "float32"), np.zeros((2, 4, 3), np.float32)
+    assert made(shape).shape == made(array).shape
+    assert (made(shape).base is shape) == np.shares_memory(made(array), array) == shared
+
+
+def test_bins_remember_their_window():
+    """Bins end at the border of the image; the window they came from does not."""
+    window = Window2d(7, 7, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 4, 4)
+    assert window_bins(window).window == window and adaptive_bins(7, 7, 2, 2).window is None
