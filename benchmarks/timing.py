@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicnn.kernels.arena import own_memory
 from minicnn.kernels.arrays import cupy
 
 Call = Callable[[], Any]
@@ -68,13 +69,15 @@ class Cpu:
     def workspace(self, call: Call) -> int:
         """The most bytes of arrays that lived during the call, less its result.
 
-        Taken in a new thread, whose scratch memory is not there yet.
+        Taken in a new thread, whose scratch memory is not there yet, and without the arena, whose memory tracemalloc
+        does not see used again.
         """
 
         def peak() -> int:
             tracemalloc.start()
             try:
-                result = call()
+                with own_memory():
+                    result = call()
                 return max(0, tracemalloc.get_traced_memory()[1] - result.nbytes)
             finally:
                 tracemalloc.stop()

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.errors import DeviceError, DTypeError, OutOfMemoryError
+from minicnn.kernels import arena
 from minicnn.kernels.shape_array import ShapeArray
 
 # NumPy, CuPy or ShapeArray: CuPy's type cannot be named without importing CuPy.
@@ -110,12 +111,19 @@ def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
 def allocate(x: Array, shape: tuple[int, ...], dtype: Any = None, fill: float | None = None) -> Array:
     """A new array of the kind and device of ``x`` (and its dtype unless given), uninitialised unless ``fill`` is.
 
+    On the CPU a large one lies in memory that was used before (``kernels/arena.py``).
+
     **Raises** OutOfMemoryError that names the shape when the GPU has no room for it.
     """
     dtype = x.dtype if dtype is None else np.dtype(dtype)
     if is_abstract(x):
         return ShapeArray(shape, dtype)
-    xp = array_module(x)
+    if not is_cupy(x):
+        y = arena.empty(shape, dtype)
+        if fill is not None:
+            y.fill(fill)
+        return y
+    xp = cupy()
     try:
         if fill is None:
             return xp.empty(shape, dtype)

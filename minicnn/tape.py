@@ -177,11 +177,17 @@ def _pull_back(node: Node, grads: list[Array | None], retain_graph: bool) -> lis
             raise TapeError(node, f"its vjp returned None for input {position}, whose gradient is wanted")
         _check_grad(node, position, grad)
         # Views, the upstream gradient, saved arrays and one array for two inputs are read by others: never added into.
-        owned = seen_by_others[id(grad)] == 1 and getattr(grad, "base", None) is None
+        owned = seen_by_others[id(grad)] == 1 and _is_whole(grad)
         pulled.append((edge, grad, owned))
     if not retain_graph:
         node.vjp, node.edges, node.versions = None, (), ()
     return pulled
+
+
+def _is_whole(array: Array) -> bool:
+    """Whether the array is no view of another: it has memory of its own or, of the arena, for itself."""
+    base = getattr(array, "base", None)
+    return base is None or getattr(base, "sole", False)
 
 
 def closed_over(function: Any) -> Iterator[Any]:

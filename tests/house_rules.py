@@ -13,7 +13,13 @@ TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".in", ".txt", "
 ORDER = (
     ("minicnn.context",),
     ("minicnn.errors",),
-    ("minicnn.kernels.shape_array", "minicnn.kernels.arrays", "minicnn.kernels.memory", "minicnn.kernels.jit"),
+    (
+        "minicnn.kernels.arena",
+        "minicnn.kernels.shape_array",
+        "minicnn.kernels.arrays",
+        "minicnn.kernels.memory",
+        "minicnn.kernels.jit",
+    ),
     ("minicnn.kernels",),
     (
         "minicnn.tape",

@@ -23,6 +23,7 @@ from torch_peer import Torch
 
 from minicnn.kernels import conv as K
 from minicnn.kernels import launch
+from minicnn.kernels.arrays import allocate
 from tests.emulator import emulated_gpu
 from tests.ops.cases_conv import conv2d_oracle
 
@@ -315,6 +316,10 @@ def test_the_workspace_is_what_lives_beside_the_result():
 
     assert 4_000_000 <= timing.Cpu().workspace(call) < 4_100_000
     assert timing.Cpu().workspace(lambda: np.ones(1_000_000)) < 100_000
+    x = np.zeros(1, np.float32)
+    for _ in range(2):  # the second time too, where memory of the first would do
+        allocate(x, (1_000_000,))
+        assert timing.Cpu().workspace(lambda: allocate(x, (1_000_000,))[:10] * 2) >= 4_000_000
 
 
 def test_with_torch_rows_have_ratios_and_the_picture_is_drawn(tmp_path):
