@@ -17,7 +17,7 @@ from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -112,7 +112,7 @@ class Arena:
             self._shrink(0)
             memory = Block(size + ALIGNMENT, np.uint8)
         start = -memory.ctypes.data % ALIGNMENT
-        block = memory[start : start + size].view(Block)
+        block = cast(Block, memory[start : start + size])
         block.home = self._returned
         self.held += size
         return block
