@@ -8,7 +8,7 @@ from typing import Any
 
 from minicnn.errors import ArgumentError
 
-LIBRARIES = ("numpy", "numba", "torch", "cupy-cuda13x", "cupy-cuda12x", "minicnn")
+LIBRARIES = ("numpy", "numba", "torch", "torchvision", "onnxruntime", "cupy-cuda13x", "cupy-cuda12x", "minicnn")
 
 
 def machine(device: str = "cpu") -> dict[str, Any]:

@@ -1,21 +1,28 @@
-"""The benchmark of whole networks: the conversation with its workers, what it concludes; the smallest network."""
+"""The benchmarks of whole networks: the conversation with the workers, what it concludes; the smallest network."""
 
+import argparse
+import importlib.util
 import io
 import json
 import math
 import sys
+from functools import partial
 from pathlib import Path
 
+import growth_bench
 import numba
 import numpy as np
 import pytest
 import threadpoolctl
 import train_bench
+import train_rows
+import train_steps
 import train_worker
 
 from minicnn import models
 
-CHOSEN = train_bench.argparse.Namespace(threads=1, samples=3)
+ALL = ["minicnn", "torch", "onnxruntime"]
+JOB = ("lenet5", 64, 224)
 
 
 @pytest.fixture(autouse=True)
@@ -29,43 +36,56 @@ def threads_as_they_were():
 class Scripted:
     """A worker that gives the answers it was made with; ``asked`` is shared, to show the turns."""
 
-    asked: list[tuple[str, str]]
+    asked: list[tuple[str, ...]]
     said: dict[str, dict]
+    cold: set[str]  # libraries that compile the next time they start
 
-    def __init__(self, library, network, batch, side, threads):
-        self.library, self.count = library, 0
-        self.ready = {"parameters": 5, "threads": {"numba": threads}} | self.said.get(library, {}).get("ready", {})
+    def __init__(self, library, which, job, threads):
+        self.library, self.which, self.count = library, which, 0
+        self.asked.append((library, which, "start"))
+        self.ready = {"parameters": 5, "compiled": library in self.cold} | self.said.get(library, {}).get("ready", {})
+        self.cold.discard(library)
 
     def ask(self, what):
-        self.asked.append((self.library, what))
+        self.asked.append((self.library, self.which, what))
         self.count += 1
-        found = {"peak": 100.0 * self.count} if what == "memory" else {"seconds": float(self.count), "finite": True}
-        return found | self.said.get(self.library, {}).get(what, {})
+        memory = {"peak": 100.0 * self.count, "total": 1000.0}
+        found = memory if what == "memory" else {"seconds": float(self.count), "finite": True}
+        return found | self.said.get(self.library, {}).get(f"{what} {self.which}", {})
 
     def close(self):
-        self.asked.append((self.library, "close"))
+        self.asked.append((self.library, self.which, "close"))
 
 
 @pytest.fixture
 def scripted(monkeypatch):
-    Scripted.asked, Scripted.said = [], {}
-    monkeypatch.setattr(train_bench, "Worker", Scripted)
+    Scripted.asked, Scripted.said, Scripted.cold = [], {}, set()
+    monkeypatch.setattr(train_rows, "Worker", Scripted)
     return Scripted
 
 
-def measured(libraries=("minicnn", "torch")):
-    return train_bench.measure("lenet5", 64, 224, CHOSEN, list(libraries))
+def measured(libraries=ALL):
+    return train_rows.measure(JOB, libraries, 1, 3)
 
 
-def test_libraries_are_asked_in_turns_and_the_first_turn_does_not_count(scripted):
+def test_libraries_are_asked_in_turns_each_pass_in_processes_of_its_own(scripted):
     row = measured()
-    turns = [("minicnn", "infer"), ("torch", "infer")] * 4 + [("minicnn", "memory"), ("torch", "memory")]
-    training = [(name, what.replace("infer", "train")) for name, what in turns]
-    assert scripted.asked == [*turns, *training, ("minicnn", "close"), ("torch", "close")]
-    assert row["state"] == "right" and row["trouble"] == {}
-    for name in ("minicnn", "torch"):
-        assert row[name]["infer"] == {"seconds": 3.0, "peak_bytes": 500.0}, "the median of 2, 3, 4"
-        assert row[name]["train"] == {"seconds": 8.0, "peak_bytes": 1000.0}
+    for which, able in train_rows.PASSES.items():
+        asked = [(name, what) for name, pass_, what in scripted.asked if pass_ == which]
+        phases = ("start", "step", "step", "step", "memory", "close")
+        assert asked == [(name, what) for what in phases for name in able]
+        for name in able:
+            figures = {"seconds": 2.0, "samples": [1.0, 2.0, 3.0], "peak": 400.0, "total": 1000.0}
+            assert row[name][which] == figures
+    assert row["state"] == "right" and row["trouble"] == {} and row["parameters"] == 5
+    assert "train" not in row["onnxruntime"]
+
+
+def test_a_process_that_compiled_is_replaced(scripted):
+    scripted.cold = {"minicnn"}
+    measured(["minicnn"])
+    assert [what for _, which, what in scripted.asked if which == "infer"][:4] == ["start", "close", "start", "step"]
+    assert [what for _, which, what in scripted.asked if which == "train"][:2] == ["start", "step"]
 
 
 @pytest.mark.parametrize(
@@ -73,8 +93,9 @@ def test_libraries_are_asked_in_turns_and_the_first_turn_does_not_count(scripted
     [
         ({"torch": {"ready": {"trouble": "no torchvision", "parameters": None}}}, "right"),
         ({"torch": {"ready": {"parameters": 6}}}, "wrong"),
-        ({"minicnn": {"train": {"finite": False}}}, "wrong"),
-        ({"minicnn": {"infer": {"trouble": "its process ended with exit code 1"}}}, "wrong"),
+        ({"minicnn": {"step train": {"finite": False}}}, "wrong"),
+        ({"minicnn": {"ready": {"finite": False}}}, "wrong"),
+        ({"minicnn": {"memory infer": {"trouble": "its process ended with exit code 1"}}}, "wrong"),
     ],
 )
 def test_a_missing_peer_is_left_out_and_what_differs_is_wrong(scripted, capsys, said, state):
@@ -86,80 +107,190 @@ def test_a_missing_peer_is_left_out_and_what_differs_is_wrong(scripted, capsys, 
     assert ("WRONG" in output) == (state == "wrong")
     for name, trouble in row["trouble"].items():
         assert f"lenet5: {name}: {trouble}" in output
+        assert (name, "train", "memory") not in scripted.asked, "no more is asked of it"
 
 
-def test_the_program_writes_and_draws(scripted, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(train_bench.Torch, "trouble", staticmethod(lambda device: ""))
+@pytest.fixture
+def with_peers(monkeypatch):
+    monkeypatch.setattr(train_rows, "_libraries", lambda alone: ALL)
+
+
+def test_the_program_writes_and_draws(scripted, with_peers, tmp_path, capsys):
     path, picture = tmp_path / "a.json", tmp_path / "a.png"
     files = ["--json", str(path), "--picture", str(picture)]
     assert train_bench.main(["--networks", "lenet5", "vgg16", "--quick", "--threads", "1", *files]) == 0
     rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
     assert [(row["network"], row["batch"], row["side"]) for row in rows] == [("lenet5", 2, 64), ("vgg16", 2, 64)]
-    assert picture.read_bytes().startswith(b"\x89PNG") and "images/s" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert picture.read_bytes().startswith(b"\x89PNG") and "images/s" in said.out
+    assert "vgg16, batch 2: train 1/1: torch 1.0000 s" in said.err
     scripted.said = {"torch": {"ready": {"parameters": 6}}}
     assert train_bench.main(["--networks", "lenet5", "--threads", "1"]) == 1
     assert train_bench.main(["--threads", "100000"]) == 2
     assert capsys.readouterr().err.splitlines()[-1].startswith("train_bench: threads: 100000 is more")
 
 
+def test_a_run_goes_on_where_it_ended(scripted, with_peers, tmp_path, capsys):
+    path = tmp_path / "a.json"
+    go_on = ["--resume", "--threads", "1", "--quick", "--json", str(path), "--networks", "lenet5"]
+    assert train_bench.main(go_on) == 0
+    scripted.asked.clear()
+    assert train_bench.main([*go_on, "vgg16"]) == 0
+    assert sum(what == "start" for _, _, what in scripted.asked) == 5, "only VGG16"
+    assert [row["network"] for row in json.loads(path.read_text(encoding="utf-8"))["rows"]] == ["lenet5", "vgg16"]
+    assert train_bench.main([*go_on, "--samples", "7"]) == 2
+    assert train_bench.main(["--resume"]) == 2
+    assert [line.partition(" ")[2][:20] for line in capsys.readouterr().err.splitlines()[-2:]] == [
+        f"--resume: {path}"[:20],
+        "--resume needs the f",
+    ]
+
+
+def test_without_peers_it_says_so(monkeypatch, capsys):
+    assert train_rows._libraries(True) == ["minicnn"] and capsys.readouterr().out == ""
+    monkeypatch.setattr(train_rows.Torch, "trouble", staticmethod(lambda device: "no PyTorch"))
+    assert train_rows._libraries(False) == ["minicnn"] and "no PyTorch" in capsys.readouterr().out
+    monkeypatch.setattr(train_rows.Torch, "trouble", staticmethod(lambda device: ""))
+    monkeypatch.setattr(train_rows.importlib.util, "find_spec", lambda name: None if name == "onnx" else name)
+    assert train_rows._libraries(False) == ["minicnn", "torch"] and ": onnx missing" in capsys.readouterr().out
+
+
+def test_growth_is_a_line_through_the_peaks(scripted, with_peers, tmp_path, capsys):
+    path, picture = tmp_path / "a.json", tmp_path / "a.png"
+    files = ["--json", str(path), "--picture", str(picture)]
+    assert growth_bench.main(["--batches", "4", "8", "--threads", "1", *files]) == 0
+    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    assert [(row["batch"], row["side"]) for row in rows] == [(4, 224), (8, 224)]
+    assert picture.read_bytes().startswith(b"\x89PNG") and "ms an image, 8" in capsys.readouterr().out
+
+
+def test_the_fitted_line_tells_what_bends():
+    rows = [{"batch": n, "minicnn": {"train": {"peak": 100 + 10 * n}}} for n in (8, 16, 32, 64)]
+    assert growth_bench.line(rows, "minicnn", "train") == pytest.approx({"fixed": 100, "per_image": 10, "bend": 0})
+    rows[-1]["minicnn"]["train"]["peak"] *= 2
+    assert growth_bench.line(rows, "minicnn", "train")["bend"] > 0.1
+    assert growth_bench.line(rows, "torch", "train") is None is growth_bench.line(rows[:1], "minicnn", "train")
+
+
 def test_every_network_is_in_the_catalog():
-    assert set(train_bench.BATCH) <= set(models.names())
+    assert {*train_bench.BATCH, growth_bench.NETWORK} <= set(models.names())
 
 
-def test_steps_train_and_infer():
-    x, labels = train_worker.batch_of("lenet5", 4, 224)
-    assert x.shape == (4, 1, 32, 32) and x.dtype == np.float32
-    steps = train_worker.minicnn_steps("lenet5", x, labels)
-    losses = [steps.train() for _ in range(3)]
-    assert losses[2] < losses[0] and steps.infer().shape == (4, 10)
-    assert steps.parameters == models.counts("lenet5").params
+def steps(library, which):
+    return train_steps.STEPS[library]("lenet5", which, *train_steps.batch_of("lenet5", 4, 224), threads=1)
+
+
+def test_ours_trains_and_infers():
+    assert train_steps.batch_of("lenet5", 4, 224)[0].shape == (4, 1, 32, 32)
+    train, infer = (steps("minicnn", which) for which in ("train", "infer"))
+    losses = [train.call() for _ in range(3)]
+    assert losses[2] < losses[0] and infer.call().shape == (4, 10)
+    assert train.parameters == infer.parameters == models.counts("lenet5").params
+
+
+def test_inference_of_ours_is_fused(monkeypatch):
+    monkeypatch.setattr("minicnn.fuse", lambda model: lambda x: type(x)(np.full((4, 10), 7, np.float32)))
+    assert (steps("minicnn", "infer").call() == 7).all()
+
+
+def test_pytorchs_steps_train_and_infer_too():
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    train, infer = (steps("torch", which) for which in ("train", "infer"))
+    losses = [train.call() for _ in range(3)]
+    torch.set_num_threads(threads)
+    assert losses[2] < losses[0] and infer.call().shape == (4, 10)
 
 
 @pytest.mark.parametrize("name", ["lenet5", "mobilenet_v1_1.0_224"])
 def test_a_peer_by_hand_is_the_same_network(name):
     """As many parameters, in the same shapes."""
     pytest.importorskip("torch")
-    theirs = sorted(tuple(parameter.shape) for parameter in train_worker.torch_network(name).parameters())
+    theirs = sorted(tuple(parameter.shape) for parameter in train_steps.torch_network(name).parameters())
     assert theirs == sorted(tuple(parameter.shape) for parameter in models.create(name).parameters())
 
 
-def test_pytorchs_steps_train_too():
-    pytest.importorskip("torch")
-    steps = train_worker.torch_steps("lenet5", *train_worker.batch_of("lenet5", 4, 32))
-    losses = [steps.train() for _ in range(3)]
-    assert losses[2] < losses[0] and steps.infer().shape == (4, 10)
+if all(importlib.util.find_spec(name) for name in ("torch", "onnx", "onnxruntime", "onnxscript")):
+
+    @pytest.mark.slow
+    def test_onnx_runtime_answers_as_pytorch(monkeypatch):
+        """The exported network is the one that PyTorch has, weights included."""
+        import torch
+
+        monkeypatch.setattr(train_steps, "ProcessPoolExecutor", InThisProcess)
+        network = train_steps.torch_network("lenet5").eval()
+        monkeypatch.setattr(train_steps, "torch_network", lambda name: network)
+        step = steps("onnxruntime", "infer")
+        with torch.no_grad():
+            expected = network(torch.from_numpy(train_steps.batch_of("lenet5", 4, 224)[0])).numpy()
+        assert step.parameters == 61706
+        assert np.abs(step.call() - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+class InThisProcess:
+    """A pool that runs what it is given at once."""
+
+    def __init__(self, workers, mp_context):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def submit(self, function, *arguments):
+        return argparse.Namespace(result=partial(function, *arguments))
 
 
 def test_an_answer_that_is_not_finite_says_so(monkeypatch):
     monkeypatch.setattr(train_worker, "SAMPLE_SECONDS", 0.0)
-    steps = train_worker.Steps(lambda: math.nan, lambda: np.ones(3), 0)
-    assert [train_worker.answer(steps, which)["finite"] for which in ("train", "infer")] == [False, True]
+    calls = (lambda: math.nan, lambda: np.ones(3), lambda: np.array([1, math.inf]))
+    assert [train_worker.answer(call)["finite"] for call in calls] == [False, True, False]
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").is_file(), reason="Linux counts resident memory")
 def test_the_peak_is_what_was_resident_since_it_was_forgotten():
     np.ones(8_000_000)
-    assert train_worker.forget_peak()
-    before = train_worker.resident("VmRSS")
-    assert train_worker.resident("VmHWM") - before < 8_000_000
+    before = train_worker.baseline()
+    assert train_worker.memory(before)["peak"] < 8_000_000
     np.ones(2_000_000)
-    assert 14_000_000 < train_worker.resident("VmHWM") - before < 40_000_000
+    found = train_worker.memory(before)
+    assert 14_000_000 < found["peak"] < 40_000_000 and found["total"] == found["peak"] + before
 
 
-def test_a_worker_answers_on_its_pipe(monkeypatch, capsys):
+@pytest.mark.parametrize("which", ["infer", "train"])
+def test_a_worker_answers_on_its_pipe(monkeypatch, capsys, which):
     """The whole conversation, in this process: what is asked on one line is answered on one line."""
     monkeypatch.setattr(train_worker, "SAMPLE_SECONDS", 0.0)
     monkeypatch.setattr(train_worker, "settle", lambda: None)
-    monkeypatch.setattr(sys, "argv", ["train_worker.py", "minicnn", "lenet5", "4", "32", "1"])
-    monkeypatch.setattr(sys, "stdin", io.StringIO("infer\ntrain\nmemory\n"))
+    monkeypatch.setattr(sys, "argv", ["train_worker.py", "minicnn", "lenet5", which, "4", "32", "1"])
+    monkeypatch.setattr(sys, "stdin", io.StringIO("step\nmemory\n"))
     train_worker.main()
-    ready, infer, train, memory = (json.loads(line) for line in capsys.readouterr().out.splitlines())
-    assert ready["parameters"] == 61706 and ready["threads"]["numba"] == 1
-    assert infer["finite"] and train["seconds"] > 0 and set(memory) == {"peak"}
+    ready, step, memory = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert ready["parameters"] == 61706 and ready["finite"] and isinstance(ready["compiled"], bool)
+    assert step["finite"] and step["seconds"] > 0 and set(memory) == {"peak", "total"}
+    assert numba.get_num_threads() == 1
+
+
+def test_a_worker_without_its_library_says_which(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    monkeypatch.setattr(sys, "argv", ["train_worker.py", "onnxruntime", "lenet5", "infer", "4", "32", "1"])
+    train_worker.main()
+    assert "onnxruntime" in json.loads(capsys.readouterr().out)["trouble"]
+
+
+def test_a_kernel_that_is_compiled_is_noticed():
+    chosen = argparse.Namespace(library="minicnn", network="lenet5", threads=1)
+    with train_worker.ready(chosen) as compiled:
+        assert not compiled
+        numba.njit(lambda x: x + 1)(1)
+        assert compiled
 
 
 @pytest.mark.slow
-def test_two_processes_answer():
+def test_processes_answer():
     pytest.importorskip("torch")
-    row = measured()
+    row = measured(["minicnn", "torch"])
     assert row["state"] == "right" and row["minicnn"]["train"]["seconds"] > 0 and row["torch"]["infer"]["seconds"] > 0
+    assert row["parameters"] == 61706
