@@ -1,7 +1,7 @@
 """How every CPU kernel is compiled: one decorator, ``@kernel``, and the few facts about Numba that it hides.
 
-* Compiled code is cached on disk in a folder named by a hash of the kernel's whole source file, so an edited helper
-  in the same file recompiles its callers (Numba alone would return stale code). Callees must live in the same file.
+* Compiled code is cached on disk in a folder named by a hash of the kernel's whole source file and of the kernel files
+  it imports from, so an edited helper recompiles its callers (Numba alone would return stale code).
 * Numba's cache key ignores ``parallel``, ``fastmath`` and bounds checking; the folder name and the function's
   qualified name carry them.
 * A damaged cache entry is compiled again, and a cache that cannot be written costs time, not an error.
@@ -17,6 +17,7 @@ import functools
 import hashlib
 import importlib.metadata
 import os
+import re
 import sys
 import threading
 import types
@@ -69,7 +70,15 @@ def cache_folder() -> Path:
 @functools.cache
 def _source_hash(path: str) -> str:
     facts = f"numba {numba.__version__} numpy {np.__version__} boundscheck {_config.BOUNDSCHECK}"
-    return hashlib.sha256(Path(path).read_bytes() + facts.encode()).hexdigest()[:16]
+    return hashlib.sha256(_with_imported(path) + facts.encode()).hexdigest()[:16]
+
+
+def _with_imported(path: str) -> bytes:
+    """The source of a file, and of each file it imports a callee from (a module of this package, by its full name)."""
+    source = Path(path).read_bytes()
+    names = re.findall(rb"^from minicnn\.kernels\.([\w.]+) import", source, re.MULTILINE)
+    files = (Path(__file__).parent.joinpath(*name.decode().split(".")).with_suffix(".py") for name in names)
+    return source + b"".join(file.read_bytes() for file in files if file.exists() and file != Path(__file__))
 
 
 @functools.cache
