@@ -1,4 +1,4 @@
-"""Settings of the whole suite: threads, hypothesis, and what a skip means."""
+"""Settings of the whole suite: threads, processes, hypothesis, and what a skip means."""
 
 import os
 from collections.abc import Generator
@@ -37,6 +37,13 @@ def pytest_configure(config: pytest.Config) -> None:
         from tests.errors_document import ErrorsDocument
 
         config.pluginmanager.register(ErrorsDocument(path))
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """The whole suite takes two processes, a file at a time; files that are named take this one, which starts faster.
+    One document of errors has one writer."""
+    whole = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    return 2 if whole and config.getoption("--errors-document") is None else 0
 
 
 @pytest.hookimpl(wrapper=True)
