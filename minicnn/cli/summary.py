@@ -11,36 +11,56 @@ from minicnn.cli.output import json_option, print_json, print_table
 @click.command("summary")
 @click.argument("model")
 @click.option("--input", "shape", help="Shape of one input, as 3x224x224; default: what the model was published for.")
+@click.option("--batch", type=click.IntRange(1), default=1, help="Inputs a batch; MACs and bytes grow with it.")
 @click.option("--classes", type=int, help="Number of classes; default: as published.")
+@click.option("--csv", "as_csv", is_flag=True, help="Print the layers as CSV.")
 @json_option
-def command(model: str, shape: str | None, classes: int | None, as_json: bool) -> None:
-    """Layers of MODEL with output shape, parameters and multiply-adds (MACs); nothing is computed or drawn."""
+def command(model: str, shape: str | None, batch: int, classes: int | None, as_csv: bool, as_json: bool) -> None:
+    """Layers of MODEL: output, parameters, multiply-adds, FLOPs, memory, receptive field; nothing is computed."""
     from minicnn import models
     from minicnn.summary import SummaryError
 
     info = models.info(model)
-    input_shape = tuple(info.input_shape)
-    if shape is not None:
-        parts = shape.lower().split("x")
-        if len(parts) != 3 or not all(part.isdigit() for part in parts):
-            raise click.BadParameter(f"{shape!r} is not a shape like 3x224x224", param_hint="--input")
-        input_shape = tuple(map(int, parts))
+    input_shape = tuple(info.input_shape) if shape is None else _parsed(shape)
     with minicnn.abstract():
         net = models.create(model, num_classes=classes or info.num_classes, in_channels=input_shape[0])
         try:
-            result = minicnn.summary(net, (1, *input_shape))
-        except SummaryError as error:
-            raise click.UsageError(f"{error}\nfix: --input with another shape, as {_text(info.input_shape)}") from error
+            result, error = minicnn.summary(net, (batch, *input_shape)), None
+        except SummaryError as failure:
+            result, error = failure.summary, failure
+    result.model = model
     if as_json:
-        print_json(result.to_dict())
-        return
-    rows = [(r.path, r.kind, _text(r.output_shape, skip=1), r.params, r.macs) for r in result.rows]
-    rows.append(("total", "", "", result.params, result.macs))
-    print_table(("layer", "kind", "output", "parameters", "MACs"), rows, footer=True)
+        print_json(result.to_dict() | ({} if error is None else {"error": str(error.__cause__), "path": error.path}))
+    elif as_csv:
+        click.echo(result.to_csv(), nl=False)
+    else:
+        _print(result, finished=error is None)
+    if error is not None:
+        expected = "x".join(map(str, info.input_shape))
+        raise click.UsageError(
+            f"{model} fails in {error.path or 'the model itself'} on this input, after the {len(result.rows)} layers "
+            f"above: {error.__cause__}\nfix: --input with another shape, as {expected}"
+        )
 
 
-def _text(shape: Any, skip: int = 0) -> str:
-    """``6x28x28``, without the first ``skip`` sizes (the batch); the shapes of several outputs one after the other."""
-    if shape and isinstance(shape[0], (list, tuple)):
-        return ", ".join(_text(one, skip) for one in shape)
-    return "x".join(map(str, shape[skip:]))
+def _parsed(shape: str) -> tuple[int, ...]:
+    parts = shape.lower().split("x")
+    if len(parts) != 3 or not all(part.isdigit() for part in parts):
+        raise click.BadParameter(f"{shape!r} is not a shape like 3x224x224", param_hint="--input")
+    return tuple(map(int, parts))
+
+
+def _print(result: Any, finished: bool) -> None:
+    """The layers, the stages, and what the columns mean."""
+    from minicnn.summary import COLUMNS, CONVENTIONS
+
+    rows = [row.cells() for row in result.rows]
+    print_table(COLUMNS, [*rows, result.total_cells()] if finished else rows, title=result.title, footer=finished)
+    if finished:
+        click.echo()
+        stages = [
+            (s.name or "(model)", s.layers, s.params, s.macs, s.flops, s.forward_bytes, s.training_bytes)
+            for s in result.stages
+        ]
+        print_table(("stage", "layers", *COLUMNS[3:8]), stages)
+        click.echo(f"\n{CONVENTIONS}")

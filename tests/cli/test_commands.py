@@ -51,16 +51,29 @@ def test_models(minicnn):
 
 def test_summary(minicnn):
     done = minicnn("summary", "lenet5")
-    assert done.code == 0 and " 6x28x28 " in done.out and "61,706" in done.out.splitlines()[-1]
+    assert done.code == 0 and " 1x6x28x28 " in done.out and "FLOPs are 2 a MAC" in done.out
+    total = next(line for line in done.out.splitlines() if line.startswith("total"))
+    assert total.split()[:4] == ["total", "61,706", "416,520", "833,040"]
+    assert "stage1" in minicnn("summary", "resnet20", "--batch", "2").out
+    assert minicnn("summary", "lenet5", "--csv").out.splitlines()[1].startswith("conv1,Conv2d,156,117600,624,")
     told = json.loads(minicnn("summary", "resnet20", "--json", "--input", "1x16x16", "--classes", "7").out)
     assert any(row["output_shape"] == [1, 7] for row in told["rows"])
     for arguments, message in (
         (("lenet6",), "nearest: lenet5"),
         (("lenet5", "--input", "32"), "'32' is not a shape like 3x224x224"),
-        (("lenet5", "--input", "1x8x8"), "fix: --input with another shape, as 1x32x32"),
     ):
         done = minicnn("summary", *arguments)
         assert done.code == 2 and message in done.err and done.out == ""
+
+
+def test_summary_of_a_model_that_fails(minicnn):
+    """The layers up to the failure on stdout, the layer that failed on stderr."""
+    done = minicnn("summary", "lenet5", "--input", "1x28x28")
+    assert done.code == 2 and "fix: --input with another shape, as 1x32x32" in done.err
+    assert "lenet5 fails in fc1 on this input, after the 7 layers above: fc1: linear: " in " ".join(done.err.split())
+    assert "1x16x4x4" in done.out and "total" not in done.out
+    told = json.loads(minicnn("summary", "lenet5", "--input", "1x28x28", "--json").out)
+    assert len(told["rows"]) == 7 and told["path"] == "fc1" and "expects its last dimension" in told["error"]
 
 
 def test_diff(minicnn):
