@@ -80,10 +80,14 @@ class Arena:
 
     def clear(self) -> None:
         """Give every free block back to the system and forget the peaks."""
-        with self._lock:
+        if not self._lock.acquire(timeout=1):
+            return
+        try:
             self._sort_in()
             self._peak = self._peak_before = self.used
             self._shrink(0)
+        finally:
+            self._lock.release()
 
     def _sort_in(self) -> None:
         self._clock += 1

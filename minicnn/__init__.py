@@ -7,6 +7,7 @@ from minicnn import errors, ops
 from minicnn.checkpoint import checkpoint
 from minicnn.context import abstract, enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from minicnn.creation import arange, full, ones, rand, randn, zeros
+from minicnn.devices import empty_cache
 from minicnn.gradcheck import gradcheck
 from minicnn.kernels.conv.plan import conv_plan
 from minicnn.kernels.precision import float32_precision, set_float32_precision
@@ -15,6 +16,7 @@ from minicnn.random import Generator, manual_seed
 from minicnn.record import record, unwrap
 from minicnn.summary import summary
 from minicnn.tensor import Tensor
+from minicnn.threads import get_num_threads, set_num_threads
 
 if TYPE_CHECKING:
     from minicnn.fusion import fuse
@@ -29,11 +31,13 @@ __all__ = [
     "arange",
     "checkpoint",
     "conv_plan",
+    "empty_cache",
     "enable_grad",
     "errors",
     "float32_precision",
     "full",
     "fuse",
+    "get_num_threads",
     "gradcheck",
     "is_grad_enabled",
     "manual_seed",
@@ -45,6 +49,7 @@ __all__ = [
     "record",
     "set_float32_precision",
     "set_grad_enabled",
+    "set_num_threads",
     "summary",
     "unwrap",
     "zeros",

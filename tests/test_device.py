@@ -11,6 +11,8 @@ import minicnn
 from minicnn import Tensor, nn, ops, optim
 from minicnn.devices import choose_device, gpu_facts, gpu_trouble
 from minicnn.errors import ArgumentError, DeviceError, DTypeError, GradientError, IndexRangeError
+from minicnn.kernels.arena import arena
+from minicnn.kernels.arrays import allocate
 from tests.emulator import emulated_gpu, synchronisations
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -348,3 +350,19 @@ def test_the_facts_of_the_gpu(gpu, wheels):
     held = Tensor(np.zeros(1 << 18, np.float32), device="gpu")
     assert gpu_facts().memory.used - facts.memory.used == held.data.nbytes
     assert choose_device("auto") == ("gpu", "a GPU is here")
+
+
+# ---- memory kept for later
+
+
+def test_kept_memory_is_given_back(gpu):
+    pool = gpu.get_default_memory_pool()
+    freed = []
+    minicnn.empty_cache()
+    before = arena.held
+    kept, _ = (allocate(X, (1 << 20,)) for _ in range(2))
+    del _
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(pool), "free_all_blocks", lambda pool: freed.append(pool))
+        minicnn.empty_cache()
+    assert arena.held == before + kept.nbytes and len(freed) == 1
