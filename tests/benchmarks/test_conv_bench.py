@@ -206,7 +206,9 @@ def test_a_plan_that_cannot_run_here_is_refused_not_timed(tmp_path, capsys):
 # ---- on the GPU
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16", "tf32"])
+@pytest.mark.parametrize(
+    "dtype", ["float32", "float16", *(pytest.param(d, marks=pytest.mark.slow) for d in ("float64", "bfloat16", "tf32"))]
+)
 def test_the_gpu_path_runs_on_the_emulator(tmp_path, capsys, monkeypatch, dtype):
     path = tmp_path / "figures.json"
     monkeypatch.setattr(launch, "THREADS", 64)

@@ -144,7 +144,9 @@ def test_edge_equals_oracles(gpu, edge, dtype):
 
 @every_dtype
 @pytest.mark.parametrize("tile", ["uneven", "small", "large"])
-@pytest.mark.parametrize("edge", ["more than one tile", "groups", "asymmetric"])
+@pytest.mark.parametrize(
+    "edge", ["asymmetric", *(pytest.param(e, marks=pytest.mark.slow) for e in ("more than one tile", "groups"))]
+)
 def test_every_tile_equals_oracles(gpu, edge, tile, dtype):
     check(gpu, EDGES[edge], dtype, TILES[tile])
 

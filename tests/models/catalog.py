@@ -69,6 +69,14 @@ def rows() -> dict[str, Reference]:
 
 
 @cache
+def smallest_of_each_class(family: str) -> tuple[str, ...]:
+    """Of each class that a file of ``models.INDEX`` builds its networks from, the one with the fewest parameters."""
+    table = import_module(f"minicnn.models.{family}").TABLE
+    largest_first = sorted(table, key=lambda row: rows()[row.info.name].params or 0, reverse=True)
+    return tuple({row.build: row.info.name for row in largest_first}.values())
+
+
+@cache
 def distinct_networks() -> tuple[str, ...]:
     """The names of ``models.names()``, of networks that differ in the size of their pictures only the first."""
     first: dict[object, str] = {}

@@ -1,6 +1,5 @@
 """Every model has the parameters and multiply-adds of the reference, stages, and a row that says where it is from."""
 
-from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,8 @@ import minicnn
 from minicnn import models
 from minicnn.errors import ArgumentError
 from minicnn.models.network import Network
-from tests.models.catalog import BLOCKS, EXCLUDED, OTHER_MACS, OTHER_PARAMS, rows
+from tests import catalog_document
+from tests.models.catalog import BLOCKS, EXCLUDED, OTHER_MACS, OTHER_PARAMS, rows, smallest_of_each_class
 
 
 @pytest.mark.parametrize("name", models.names())
@@ -24,16 +24,19 @@ def test_counts_equal_the_reference(name):
     assert info.name == name and info.paper and 1980 < info.year < 2030
 
 
-def first_of_each_class():
-    """All networks; those whose class has one before them are left to the slow tests."""
-    seen = set()
-    for family in models.INDEX:
-        for row in import_module(f"minicnn.models.{family}").TABLE:
-            yield pytest.param(row.info.name, marks=[pytest.mark.slow] if row.build in seen else [])
-            seen.add(row.build)
+def test_the_document_is_up_to_date():
+    """Here, where the counts are remembered."""
+    written = (Path(__file__).resolve().parents[2] / "docs" / "catalog.md").read_text(encoding="utf-8")
+    assert written == catalog_document.document(), "run `python -m tests.catalog_document --write docs/catalog.md`"
 
 
-@pytest.mark.parametrize("name", list(first_of_each_class()))
+def the_smallest_and_the_others():
+    """All networks; those whose class has a smaller one are left to the slow tests."""
+    smallest = {name for family in models.INDEX for name in smallest_of_each_class(family)}
+    return [name if name in smallest else pytest.param(name, marks=pytest.mark.slow) for name in models.names()]
+
+
+@pytest.mark.parametrize("name", the_smallest_and_the_others())
 def test_stages(name):
     """Every model says its stages; strides and channels are those of shapes, the last one is the Grad-CAM layer."""
     with minicnn.abstract():
