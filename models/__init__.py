@@ -171,8 +171,8 @@ def __getattr__(name: str) -> Callable[..., Module]:
     if name in _FUNCTIONS:
         function = globals()[name] = _constructor(_FUNCTIONS[name])
         return function
-    close = difflib.get_close_matches(name, _FUNCTIONS, 3, 0.6)
-    hint = f"; nearest models: {', '.join(close)}" if close and not name.startswith("__") else ""
+    close = [] if name.startswith("__") else difflib.get_close_matches(name, _FUNCTIONS, 3, 0.6)
+    hint = f"; nearest models: {', '.join(close)}" if close else ""
     raise AttributeError(f"module 'minicnn.models' has no attribute {name!r}{hint}")
 
 
