@@ -24,6 +24,8 @@ from machine import set_threads
 from timing import settle
 from train_steps import STEPS, batch_of
 
+from minicnn import empty_cache
+
 SAMPLE_SECONDS = 0.2  # an answer repeats a short step for about this long
 WARM_BATCH, WARM_SIDE = 2, 64  # the step after which memory counts
 
@@ -39,8 +41,9 @@ def resident(field: str) -> int | None:
 
 
 def give_back() -> None:
-    """Let the C library return what is freed: kept for later, it would hide in the baseline. Glibc only."""
+    """Let minicnn and the C library (glibc's) return what is freed: kept for later, it would hide in the baseline."""
     gc.collect()
+    empty_cache()
     with suppress(OSError, AttributeError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)
 
