@@ -43,6 +43,10 @@ ROOT = Path(__file__).resolve().parents[1]
 CPU_ONLY = {
     ("conv", "winograd_cpu.py", "winograd_forward"): "tests/kernels/test_winograd.py",
     ("conv", "winograd_cpu.py", "winograd_grad_w"): "tests/kernels/test_winograd.py",
+    ("pool", "windows_cpu.py", "tap_grad_x"): "tests/ops/test_pool.py",
+    ("pool", "windows_cpu.py", "window_average_grad_x"): "tests/ops/test_pool.py",
+    ("pool", "windows_cpu.py", "window_averages"): "tests/ops/test_pool.py",
+    ("pool", "windows_cpu.py", "window_extremes"): "tests/ops/test_pool.py",
 }
 
 

@@ -5,7 +5,7 @@ gates. Arrays are (N, C, H, W) or (N, C, OH, OW). Every plane (n, c) is written 
 in scan order: overlapping bins need no atomics and the bits do not depend on the number of threads.
 """
 
-from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
+from minicnn.kernels.arrays import Array, allocate, is_abstract, is_cupy, twin
 from minicnn.kernels.pool.bins import Bins, adaptive_bins, window_bins
 
 __all__ = [
@@ -15,54 +15,55 @@ __all__ = [
     "average_grad_x",
     "extreme_forward",
     "extreme_grad_x",
+    "tap_dtype",
     "unpool_forward",
     "unpool_grad_x",
     "window_bins",
 ]
 
 
-def extreme_forward(x: Array, bins: Bins, smallest: bool) -> tuple[Array, Array]:
+def tap_dtype(x: Array, bins: Bins) -> str:
+    """The smallest dtype of an index from which ``extreme_grad_x`` can find the winners of ``x``."""
+    return "uint8" if bins.sliding and bins.sliding.taps <= 256 and not is_cupy(x) else "int32"
+
+
+def extreme_forward(x: Array, bins: Bins, smallest: bool, index_dtype: str | None = "int32") -> tuple[Array, Array]:
     """The largest (or smallest) pixel of each bin, and where in its plane it was.
 
-    **Shapes** x (N, C, H, W) -> y (N, C, OH, OW), index of the same shape, int32.
-    **Math** ``y = max over the bin``, ``index = r*W + c`` of that pixel.
+    **Shapes** x (N, C, H, W) -> y (N, C, OH, OW), index of the same shape.
+    **Math** ``y = max over the bin``; ``index = r*W + c`` of that pixel where ``index_dtype`` is int32, ``p*kw + q`` of
+    the tap that saw it where it is uint8 (if ``tap_dtype`` says so), None where it is None.
     **Ties** the first pixel in scan order; NaN beats every number, the last NaN of a bin wins. A bin without a pixel
     gives -inf (+inf for the smallest) and index -1.
     """
-    n, c, h, w = x.shape
-    y = allocate(x, (n, c, *bins.out))
-    index = allocate(x, y.shape, dtype="int32")
+    y = allocate(x, (*x.shape[:2], *bins.out))
+    index = None if index_dtype is None else allocate(x, y.shape, dtype=index_dtype)
     if not is_abstract(x):
         twin(__name__, x).extreme_forward(
-            x.reshape(n * c, h, w), bins.rows, bins.cols, bins.dh, bins.dw, smallest, _planes(y), _planes(index)
+            _planes(x), bins, smallest, _planes(y), None if index is None else _planes(index)
         )
     return y, index
 
 
 def extreme_grad_x(gy: Array, index: Array, bins: Bins) -> Array:
-    """``gx[index] += gy`` in each plane, in scan order; index -1 takes nothing."""
-    n, c = gy.shape[:2]
-    gx = allocate(gy, (n, c, bins.h, bins.w))
-    readers = (bins.row_readers, bins.col_readers)
-    twin(__name__, gy).extreme_grad_x(_flat(gy), _flat(index), *readers, bins.out[1], _flat(gx))
+    """``gx[index] += gy`` in each plane, in scan order; index -1 takes nothing. ``index`` as ``extreme_forward``'s."""
+    gx = allocate(gy, (*gy.shape[:2], bins.h, bins.w))
+    twin(__name__, gy).extreme_grad_x(_planes(gy), _planes(index), bins, _planes(gx))
     return gx
 
 
 def average_forward(x: Array, bins: Bins) -> Array:
     """The sum of each bin over its divisor. **Shapes** x (N, C, H, W) -> y (N, C, OH, OW). Sums are float64."""
-    n, c, h, w = x.shape
-    y = allocate(x, (n, c, *bins.out))
+    y = allocate(x, (*x.shape[:2], *bins.out))
     if not is_abstract(x):
-        twin(__name__, x).average_forward(x.reshape(n * c, h, w), bins.rows, bins.cols, _planes(y))
+        twin(__name__, x).average_forward(_planes(x), bins, _planes(y))
     return y
 
 
 def average_grad_x(gy: Array, bins: Bins) -> Array:
     """``gx[r, c]`` = sum of ``gy / divisor`` over the bins that cover (r, c), in scan order."""
-    n, c = gy.shape[:2]
-    gx = allocate(gy, (n, c, bins.h, bins.w))
-    readers = (bins.row_readers, bins.col_readers)
-    twin(__name__, gy).average_grad_x(_planes(gy), bins.rows, bins.cols, *readers, _planes(gx))
+    gx = allocate(gy, (*gy.shape[:2], bins.h, bins.w))
+    twin(__name__, gy).average_grad_x(_planes(gy), bins, _planes(gx))
     return gx
 
 

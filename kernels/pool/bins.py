@@ -11,6 +11,7 @@ import numpy as np
 from minicnn.kernels.window import Window2d
 
 Indices = np.ndarray
+SLIDING = 4  # outputs of a plane from which they are worth being a vector
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -20,7 +21,8 @@ class Bins:
     Ends and starts lie inside the image; a bin without a pixel has start >= end. An average divides by
     ``rows[2, i] * cols[2, j]``. The other way round, only outputs ``range(row_readers[0, r], row_readers[1, r])`` can
     cover row r (all of them do unless dh > 1), and likewise for columns. ``window`` is what they were made of, with its
-    padding; None for adaptive bins.
+    padding; None for adaptive bins. ``sliding`` is the window that kernels may slide without asking where each bin
+    lies: not dilated, every bin has a pixel, the outputs are no handful. Adaptive bins of one size are such a window.
     """
 
     h: int
@@ -30,10 +32,15 @@ class Bins:
     dh: int = 1
     dw: int = 1
     window: Window2d | None = None
+    sliding: Window2d | None = None
+    is_plane: bool = field(init=False)  # there is one bin, and it has every pixel
     row_readers: Indices = field(init=False)  # (2, h) int64
     col_readers: Indices = field(init=False)  # (2, w) int64
 
     def __post_init__(self) -> None:
+        whole = ((self.rows, self.h, self.dh), (self.cols, self.w, self.dw))
+        is_plane = all(bins.shape[1] == step == 1 and (bins[:2, 0] == (0, size)).all() for bins, size, step in whole)
+        object.__setattr__(self, "is_plane", is_plane)
         object.__setattr__(self, "row_readers", _readers(self.rows, self.h, self.dh))
         object.__setattr__(self, "col_readers", _readers(self.cols, self.w, self.dw))
 
@@ -68,7 +75,9 @@ def window_bins(window: Window2d, include_pad: bool = True, divisor: int | None 
     cols = axis(window.w, window.ow, window.kw, window.sw, window.left, window.right, window.dw)
     if divisor is not None:
         rows[2], cols[2] = divisor, 1
-    return Bins(window.h, window.w, rows, cols, window.dh, window.dw, window)
+    plain = window.oh * window.ow >= SLIDING and window.dh == window.dw == 1
+    slides = plain and all((bins[0] < bins[1]).all() for bins in (rows, cols))
+    return Bins(window.h, window.w, rows, cols, window.dh, window.dw, window, window if slides else None)
 
 
 @lru_cache(maxsize=256)
@@ -80,4 +89,7 @@ def adaptive_bins(h: int, w: int, oh: int, ow: int) -> Bins:
         start, end = i * size // out, -(-(i + 1) * size // out)
         return np.stack([start, end, end - start])
 
-    return Bins(h, w, axis(h, oh), axis(w, ow))
+    kh, kw = h // oh, w // ow
+    even = oh * ow >= SLIDING and (oh * kh, ow * kw) == (h, w)
+    sliding = Window2d(h, w, kh, kw, kh, kw, 0, 0, 0, 0, 1, 1, oh, ow) if even else None
+    return Bins(h, w, axis(h, oh), axis(w, ow), sliding=sliding)

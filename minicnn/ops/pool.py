@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.context import is_grad_enabled
 from minicnn.errors import DTypeError, IndexRangeError, ShapeError
 from minicnn.kernels import pool as K
 from minicnn.kernels.arrays import Array, is_abstract, is_cupy
@@ -33,7 +34,8 @@ def max_pool2d(
     ``return_indices`` also the winners' positions ``r*W + c`` in their planes, int64.
     **Ties** the first pixel in scan order gets the gradient. NaN wins over every number. A dilated window with no tap
     inside the image gives -inf and index -1 (PyTorch: an index outside the image).
-    **Saves** the winners' positions, 4 bytes an output. **Raises** ShapeError when padding exceeds half the kernel.
+    **Saves** which tap won, a byte an output; with dilation, with ``return_indices`` and on the GPU the winner's
+    position, 4 bytes. **Raises** ShapeError when padding exceeds half the kernel.
     """
     bins = _window_bins("max_pool2d", x, kernel_size, stride, padding, dilation, ceil_mode)
     return _extreme("max_pool2d", x, bins, False, return_indices)
@@ -139,7 +141,9 @@ def max_unpool2d(
 def _extreme(op: str, x: Any, bins: Bins, smallest: bool, return_indices: bool) -> Any:
     (xa,) = unwrap(op, x=x)
     xa, alone = batched(op, xa)
-    y, index = K.extreme_forward(xa, bins, smallest)
+    recorded = is_grad_enabled() and isinstance(x, Tensor) and x.edge is not None
+    index_dtype = "int32" if return_indices else K.tap_dtype(xa, bins) if recorded else None
+    y, index = K.extreme_forward(xa, bins, smallest, index_dtype)
 
     def grad_x(gy: Array) -> Array:
         gx = K.extreme_grad_x(gy[None] if alone else gy, index, bins)
