@@ -3,6 +3,7 @@
 //
 // A statistic belongs to channels / groups channels, and to all the images (`images` is their number; batch norm, where
 // groups == channels) or to one (`images` is 1; group and instance norm).
+#include "center.cuh"
 #include "team.cuh"
 
 // The statistic of row r.
@@ -15,14 +16,6 @@ __device__ __forceinline__ Index member(Index s, Index q, Index channels, Index 
   Index each = channels / groups;
   return (s / groups + q / each) * channels + s % groups * each + q % each;
 }
-
-// A double center subtracted in two parts: x - center keeps the digits of x also where the mean is large, without the
-// double arithmetic that is slow on many GPUs.
-template <class C> struct Center {
-  C high, low;
-  __device__ Center(double center) : high(C(center)), low(high - high == 0 ? C(center - double(high)) : C(0)) {}
-  __device__ C from(C x) const { return (x - high) - low; }
-};
 
 struct Moments { double mean, m2; };  // m2: the sum of squared deviations from the mean
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from minicnn.context import layer_path, running_layer
+from minicnn.context import layer_path, running_layer, running_layers
+from minicnn.deferred import settle
 from minicnn.errors import ArgumentError, DTypeError, MinicnnError
 from minicnn.kernels.arrays import is_float
 from minicnn.nn import state
@@ -132,6 +133,8 @@ class Module:
                 for hook in tuple(self._forward_hooks.values()):
                     replaced = hook(self, args, result)
                     result = result if replaced is None else replaced
+                if len(running_layers()) == 1:  # nothing that could follow in the same pass
+                    settle(result)
                 return result
             except MinicnnError:  # carries the path already
                 raise

@@ -8,6 +8,7 @@ from minicnn.errors import ArgumentError, ShapeError
 from minicnn.kernels import activation as K
 from minicnn.kernels.arrays import Array, contiguous
 from minicnn.ops.arguments import number
+from minicnn.ops.fused import FREE, bounded
 from minicnn.ops.geometry import integer
 from minicnn.record import as_tensor, record, unwrap
 from minicnn.tensor import Tensor, parse_dtype
@@ -30,7 +31,8 @@ def relu(x: Any) -> Tensor:
 
     **Shapes** any -> same. **Math** ``y = max(x, 0)``; derivative 0 at 0. NaN stays NaN.
     """
-    return _elementwise("relu", x, K.relu_forward, K.relu_grad_x, "y")
+    deferred = bounded(x, 0.0, FREE, "relu")
+    return _elementwise("relu", x, K.relu_forward, K.relu_grad_x, "y") if deferred is None else deferred
 
 
 def relu6(x: Any) -> Tensor:
@@ -38,6 +40,9 @@ def relu6(x: Any) -> Tensor:
 
     **Shapes** any -> same. **Math** ``y = min(max(x, 0), 6)``; derivative 0 at 0 and at 6.
     """
+    deferred = bounded(x, 0.0, 6.0, "relu6")
+    if deferred is not None:
+        return deferred
     return _elementwise("relu6", x, K.hardtanh_forward, K.hardtanh_grad_x, "y", 0.0, 6.0)
 
 

@@ -13,6 +13,7 @@ from minicnn.errors import ArgumentError, DTypeError, ShapeError
 from minicnn.kernels import norm as K
 from minicnn.kernels.arrays import Array, array_module, compute_dtype, is_abstract, is_array
 from minicnn.ops.arguments import number
+from minicnn.ops.fused import Norm, normalised
 from minicnn.ops.geometry import integer
 from minicnn.ops.operands import quiet
 from minicnn.record import check_device, check_float, record, unwrap
@@ -79,7 +80,8 @@ def _batch_norm_train(x: Any, weight: Any, bias: Any, eps: Any) -> tuple[Tensor,
             f"batch_norm: x of shape {xa.shape} has one value per channel, expected more than 1 when training; "
             "fix: a larger batch, or training=False (model.eval())"
         )
-    return _normalised("batch_norm", (x, weight, bias), (xa, wa, ba), (1, xa.shape[1]), eps)
+    mean, var, rstd = K.moments(xa, (1, xa.shape[1]), eps)
+    return normalised(x, Norm(mean, rstd, (weight, bias), wa, ba, False)), mean, var
 
 
 def _normalised(
@@ -117,6 +119,8 @@ def _frozen(op: str, x: Any, running_mean: Any, running_var: Any, weight: Any, b
         _check_running(op, name, running, xa)
     eps = number(op, "eps", eps, 0)
     center, rstd = mean.reshape(1, -1).astype(float), K.reciprocal_std(var.reshape(1, -1).astype(float), eps)
+    if op == "batch_norm":
+        return normalised(x, Norm(center, rstd, (weight, bias), wa, ba, True))
     y = K.channels_forward(xa, center, rstd, wa, ba)
 
     def vjp(gy: Array, needs: tuple[bool, ...]) -> Any:
