@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import gc
 import json
+import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -26,7 +27,7 @@ from train_steps import STEPS, batch_of
 
 from minicnn import empty_cache
 
-SAMPLE_SECONDS = 0.2  # an answer repeats a short step for about this long
+SAMPLE_SECONDS = 0.3  # an answer repeats a short step for about this long
 WARM_BATCH, WARM_SIDE = 2, 64  # the step after which memory counts
 
 
@@ -73,17 +74,16 @@ def memory(before: int | None) -> dict[str, int | None]:
 
 
 def answer(call: Callable[[], Any]) -> dict[str, Any]:
-    """Seconds of a step, the mean of as many as fill a sample, after one that is not counted where it is short."""
-    start = time.perf_counter()
-    result = call()
-    seconds = time.perf_counter() - start
-    repeats = int(SAMPLE_SECONDS / max(seconds, 1e-9))
-    if repeats > 1:
+    """Seconds of a step: the median of as many as fill a sample, without the first where there are others.
+
+    The first finds cold caches and sleeping threads, perhaps all on one core: a long step hardly notices.
+    """
+    seconds: list[float] = []
+    while sum(seconds) < SAMPLE_SECONDS:
         start = time.perf_counter()
-        for _ in range(repeats):
-            result = call()
-        seconds = (time.perf_counter() - start) / repeats
-    return {"seconds": seconds, "finite": bool(np.isfinite(result).all())}
+        result = call()
+        seconds.append(time.perf_counter() - start)
+    return {"seconds": statistics.median(seconds[1:] or seconds), "finite": bool(np.isfinite(result).all())}
 
 
 def say(**said: Any) -> None:

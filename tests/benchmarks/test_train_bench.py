@@ -244,8 +244,20 @@ class InThisProcess:
         return argparse.Namespace(result=partial(function, *arguments))
 
 
+def test_an_answer_is_the_median_of_what_follows_the_first_step(monkeypatch):
+    clock, lasting = [0.0], iter([0.16, 0.01, 0.02, 0.01, 0.1, 1.0])
+    monkeypatch.setattr(train_worker.time, "perf_counter", lambda: clock[0])
+
+    def step():
+        clock[0] += next(lasting)
+        return 1.0
+
+    assert train_worker.answer(step)["seconds"] == pytest.approx(0.015), "of 0.01, 0.01, 0.02, 0.1"
+    assert train_worker.answer(step)["seconds"] == pytest.approx(1.0), "a long step once"
+
+
 def test_an_answer_that_is_not_finite_says_so(monkeypatch):
-    monkeypatch.setattr(train_worker, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(train_worker, "SAMPLE_SECONDS", 1e-9)
     calls = (lambda: math.nan, lambda: np.ones(3), lambda: np.array([1, math.inf]))
     assert [train_worker.answer(call)["finite"] for call in calls] == [False, True, False]
 
@@ -263,7 +275,7 @@ def test_the_peak_is_what_was_resident_since_it_was_forgotten():
 @pytest.mark.parametrize("which", ["infer", "train"])
 def test_a_worker_answers_on_its_pipe(monkeypatch, capsys, which):
     """The whole conversation, in this process: what is asked on one line is answered on one line."""
-    monkeypatch.setattr(train_worker, "SAMPLE_SECONDS", 0.0)
+    monkeypatch.setattr(train_worker, "SAMPLE_SECONDS", 1e-9)
     monkeypatch.setattr(train_worker, "settle", lambda: None)
     monkeypatch.setattr(sys, "argv", ["train_worker.py", "minicnn", "lenet5", which, "4", "32", "1"])
     monkeypatch.setattr(sys, "stdin", io.StringIO("step\nmemory\n"))
