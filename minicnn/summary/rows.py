@@ -27,7 +27,8 @@ class SummaryRow(NamedTuple):
     weight_bytes: int
     forward_bytes: int  # new arrays among the outputs; views and what an inner layer has put out are not new
     training_bytes: int | None  # what its operations are the first to keep; None: it cannot train on this input
-    field: ReceptiveField | None  # None: not a picture any more, or pixels were moved by something without a window
+    field: ReceptiveField | None  # None: no picture came in, or pixels were moved by something without a window
+    input_shape: Any = ()  # of its first argument
 
     @property
     def flops(self) -> int:
@@ -102,14 +103,17 @@ class Summary:
     def to_csv(self) -> str:
         """One line a layer under a line of names; rows and columns of the receptive field have a column each."""
         text = io.StringIO()
-        plain = [name for name in SummaryRow._fields if name not in ("output_shape", "field")]
+        plain = [name for name in SummaryRow._fields if name not in ("output_shape", "field", "input_shape")]
         fields = [f"field_{part}_{axis}" for part in ReceptiveField._fields for axis in ("h", "w")]
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*plain, "flops", "output_shape", *fields])
+        writer.writerow([*plain, "flops", "input_shape", "output_shape", *fields])
         for row in self.rows:
             numbers = [None] * 6 if row.field is None else [number for part in row.field for number in part]
             writer.writerow(
-                [*(getattr(row, name) for name in plain), row.flops, shape_text(row.output_shape), *numbers]
+                [
+                    *(getattr(row, name) for name in plain),
+                    *(row.flops, shape_text(row.input_shape), shape_text(row.output_shape), *numbers),
+                ]
             )
         return text.getvalue()
 

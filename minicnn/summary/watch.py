@@ -13,9 +13,10 @@ from minicnn.tensor import Tensor
 
 
 class Call(NamedTuple):
-    """A layer that has finished, what it put out and what it multiplied itself."""
+    """A layer that has finished, what it took and put out, and what it multiplied itself."""
 
     part: Any
+    input_shape: Any
     output: Any
     macs: int
 
@@ -56,7 +57,7 @@ class Watch:
 
     def _finishes(self, part: Any, args: Any, output: Any) -> None:
         self._open.pop()
-        self.calls.append(Call(part, output, self._macs.pop(id(part), 0)))
+        self.calls.append(Call(part, _shapes(args[0]) if args else (), output, self._macs.pop(id(part), 0)))
 
 
 def summary_rows(watch: Watch, x: Tensor, kept: Mapping[int, int] | None) -> list[SummaryRow]:
@@ -65,7 +66,7 @@ def summary_rows(watch: Watch, x: Tensor, kept: Mapping[int, int] | None) -> lis
     fields = receptive_fields(ends.items(), x) if x.ndim == 4 else {}
     arrays, weights, keeping = {id(owner(x.data))}, set[int](), dict(kept or {})
     rows = []
-    for part, output, macs in watch.calls:
+    for part, input_shape, output, macs in watch.calls:
         own = [p for _, p in part.own_parameters() if id(p) not in weights]
         weights.update(map(id, own))
         new = {id(owner(y.data)): owner(y.data).nbytes for y in tensors(output) if id(owner(y.data)) not in arrays}
@@ -83,6 +84,7 @@ def summary_rows(watch: Watch, x: Tensor, kept: Mapping[int, int] | None) -> lis
                 forward_bytes=sum(new.values()),
                 training_bytes=None if kept is None else saved,
                 field=None if first is None else fields.get(first.edge),
+                input_shape=input_shape,
             )
             rows.append(row)
     return rows
