@@ -55,7 +55,7 @@ __all__ = [
     "zeros",
 ]
 
-_SUBPACKAGES = ("cli", "data", "models", "nn", "optim", "train")
+_SUBPACKAGES = ("cli", "data", "models", "nn", "optim", "slides", "train")
 
 
 def __getattr__(name: str) -> Any:

@@ -38,7 +38,7 @@ ORDER = (
     ("minicnn.nn", "minicnn.optim", "minicnn.gradcheck"),
     ("minicnn.fusion",),
     ("minicnn.models",),
-    ("minicnn", "minicnn.train", "minicnn.inspect", "minicnn.summary"),
+    ("minicnn", "minicnn.train", "minicnn.inspect", "minicnn.slides", "minicnn.summary"),
     ("minicnn.cli", "minicnn.__main__"),
     ("benchmarks",),
 )
