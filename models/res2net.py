@@ -14,12 +14,11 @@ border count). ``v1b`` is ResNet-D's change: three 3x3 as the stem, and a 2x2 me
 """
 
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 from minicnn import nn, ops
 from minicnn.errors import ArgumentError
-from minicnn.models.network import Network
-from minicnn.models.resnet import Block, check_depths, he_initialise
+from minicnn.models.resnet import Block, FourStages, check_depths
 from minicnn.models.resnet import stage as resnet_stage
 from minicnn.models.senet import squeeze_and_excite
 from minicnn.models.spec import ModelSpec, Published, Recipe, spec
@@ -103,10 +102,8 @@ def _deep_stem(in_channels: int, generator: Generator | None) -> nn.Sequential:
     )
 
 
-class Res2Net(Network):
-    """The stem and pool of ResNet, four stages of ``Bottle2neck``, global mean, linear."""
-
-    stage_paths: ClassVar = {"stem": "relu"} | {f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}
+class Res2Net(FourStages):
+    """ResNet with other blocks, ``Bottle2neck``, and for ``v1b`` three 3x3 convolutions where ResNet has a 7x7."""
 
     def __init__(
         self,
@@ -121,31 +118,16 @@ class Res2Net(Network):
         in_channels: int = 3,
         generator: Generator | None = None,
     ) -> None:
-        super().__init__()
         check_depths("Res2Net", depths)
         for name, value in (("scale", scale), ("base_width", base_width), ("groups", groups)):
             integer("Res2Net", name, value, 1)
         options = {"scale": scale, "base_width": base_width, "groups": groups, "shortcut": "D" if v1b else "B"}
         layer = partial(stage, **options, generator=generator)
         plain_stem = partial(nn.Conv2d, in_channels, 64, 7, 2, 3, bias=False, generator=generator)
-        self.conv1 = _deep_stem(in_channels, generator) if v1b else plain_stem()
-        self.bn1 = nn.BatchNorm2d(64)
-        self.relu = nn.ReLU()
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        self.layer1 = layer(64, 64, depths[0], 1)
-        self.layer2 = layer(256, 128, depths[1], 2)
-        self.layer3 = layer(512, 256, depths[2], 2)
-        self.layer4 = layer(1024, 512, depths[3], 2)
-        self.avgpool, self.flatten = nn.GlobalAvgPool2d(), nn.Flatten()
-        self.fc = nn.Linear(2048, num_classes, generator=generator)
-        he_initialise(self, generator)
+        stem = _deep_stem(in_channels, generator) if v1b else plain_stem()
+        super().__init__(stem, layer, depths, Bottle2neck.expansion, num_classes, generator)
         if reduction is not None:
             squeeze_and_excite(self, reduction, generator=generator)
-
-    def forward(self, x: Any) -> Any:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(self.flatten(self.avgpool(x)))
 
 
 RECIPE = Recipe(

@@ -7,23 +7,16 @@
 """
 
 from functools import partial
-from typing import Any, ClassVar
 
-from minicnn import nn
-from minicnn.models.network import Network
 from minicnn.models.res2net import README, RECIPE, Res2Net, printed, res2net_row, stage
-from minicnn.models.resnet import he_initialise
-from minicnn.models.resnet_cifar import cifar_blocks
-from minicnn.models.resnext import CIFAR_RECIPE
+from minicnn.models.resnext import CIFAR_RECIPE, CifarBottlenecks
 from minicnn.models.spec import Published
 from minicnn.ops.geometry import integer
 from minicnn.random import Generator
 
 
-class Res2NeXtCifar(Network):
-    """``ResNeXtCifar`` with other blocks: 3x3 convolution, three stages of ``(depth - 2) / 9``, global mean, linear."""
-
-    stage_paths: ClassVar = {"stem": "relu"} | {f"stage{i}": f"layer{i}" for i in (1, 2, 3)}
+class Res2NeXtCifar(CifarBottlenecks):
+    """``ResNeXtCifar`` with other blocks."""
 
     def __init__(
         self,
@@ -36,25 +29,10 @@ class Res2NeXtCifar(Network):
         in_channels: int = 3,
         generator: Generator | None = None,
     ) -> None:
-        super().__init__()
-        blocks = cifar_blocks("Res2NeXtCifar", depth, "bottleneck")
         for name, value in (("scale", scale), ("base_width", base_width), ("groups", groups)):
             integer("Res2NeXtCifar", name, value, 1)
         layer = partial(stage, scale=scale, base_width=base_width, groups=groups, generator=generator)
-        self.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False, generator=generator)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.relu = nn.ReLU()
-        self.layer1 = layer(64, 64, blocks, 1)
-        self.layer2 = layer(256, 128, blocks, 2)
-        self.layer3 = layer(512, 256, blocks, 2)
-        self.avgpool, self.flatten = nn.GlobalAvgPool2d(), nn.Flatten()
-        self.fc = nn.Linear(1024, num_classes, generator=generator)
-        he_initialise(self, generator)
-
-    def forward(self, x: Any) -> Any:
-        x = self.relu(self.bn1(self.conv1(x)))
-        x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(self.flatten(self.avgpool(x)))
+        super().__init__(layer, depth, num_classes, in_channels, generator)
 
 
 CIFAR100_RECIPE = CIFAR_RECIPE._replace(

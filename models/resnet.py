@@ -207,10 +207,45 @@ def check_depths(kind: str, depths: tuple[int, ...]) -> None:
         raise ArgumentError(f"{kind}: depths={depths!r}, expected the numbers of blocks of four stages")
 
 
-class ResNet(Network):
-    """7x7 convolution and 3x3 pool, four stages of 64, 128, 256, 512 channels, global mean, linear."""
+class FourStages(Network):
+    """A stem to 64 channels, 3x3 pool, four stages of 64, 128, 256, 512 channels, global mean, linear.
+
+    ``layer(in_channels, channels, depth, stride)`` makes a stage, which puts out ``expansion`` times its channels.
+    """
 
     stage_paths: ClassVar = {"stem": "relu"} | {f"stage{i}": f"layer{i}" for i in (1, 2, 3, 4)}
+
+    def __init__(
+        self,
+        stem: nn.Module,
+        layer: Callable[[int, int, int, int], nn.Module],
+        depths: tuple[int, int, int, int],
+        expansion: int,
+        num_classes: int,
+        generator: Generator | None,
+    ) -> None:
+        super().__init__()
+        self.conv1 = stem
+        self.bn1 = nn.BatchNorm2d(64)
+        self.relu = nn.ReLU()
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.layer1 = layer(64, 64, depths[0], 1)
+        self.layer2 = layer(64 * expansion, 128, depths[1], 2)
+        self.layer3 = layer(128 * expansion, 256, depths[2], 2)
+        self.layer4 = layer(256 * expansion, 512, depths[3], 2)
+        self.avgpool = nn.GlobalAvgPool2d()
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(512 * expansion, num_classes, generator=generator)
+        he_initialise(self, generator)
+
+    def forward(self, x: Any) -> Any:
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(self.flatten(self.avgpool(x)))
+
+
+class ResNet(FourStages):
+    """7x7 convolution and 3x3 pool, four stages of 64, 128, 256, 512 channels, global mean, linear."""
 
     def __init__(
         self,
@@ -225,29 +260,13 @@ class ResNet(Network):
         in_channels: int = 3,
         generator: Generator | None = None,
     ) -> None:
-        super().__init__()
         check_depths("ResNet", depths)
         kind = BLOCKS[check_block("ResNet", block, shortcut, stride_in_1x1, groups, base_width)]
-        self.conv1 = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False, generator=generator)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.relu = nn.ReLU()
-        self.maxpool = nn.MaxPool2d(3, 2, 1)
-        e, options = kind.expansion, dict[str, Any](shortcut=shortcut, generator=generator)
+        stem = nn.Conv2d(in_channels, 64, 7, 2, 3, bias=False, generator=generator)
+        options = dict[str, Any](shortcut=shortcut, generator=generator)
         if kind is Bottleneck:
             options |= {"stride_in_1x1": stride_in_1x1, "groups": groups, "base_width": base_width}
-        self.layer1 = stage(kind, 64, 64, depths[0], 1, **options)
-        self.layer2 = stage(kind, 64 * e, 128, depths[1], 2, **options)
-        self.layer3 = stage(kind, 128 * e, 256, depths[2], 2, **options)
-        self.layer4 = stage(kind, 256 * e, 512, depths[3], 2, **options)
-        self.avgpool = nn.GlobalAvgPool2d()
-        self.flatten = nn.Flatten()
-        self.fc = nn.Linear(512 * e, num_classes, generator=generator)
-        he_initialise(self, generator)
-
-    def forward(self, x: Any) -> Any:
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(self.flatten(self.avgpool(x)))
+        super().__init__(stem, partial(stage, kind, **options), depths, kind.expansion, num_classes, generator)
 
 
 # Section 3.4; the lectures print a weight decay of 1e-5.

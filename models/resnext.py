@@ -8,7 +8,7 @@ which is ``resnet.Bottleneck``; ``split`` rewrites its weights for A and B. Weig
 **See** Xie et al., "Aggregated Residual Transformations for Deep Neural Networks", 2016.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
@@ -113,26 +113,24 @@ def split(state: Mapping[str, Any], groups: int, form: str) -> dict[str, Any]:
     return parts
 
 
-class ResNeXtCifar(Network):
-    """3x3 convolution to 64 channels, three stages of ``(depth - 2) / 9`` bottlenecks, global mean, linear."""
+class CifarBottlenecks(Network):
+    """3x3 convolution to 64 channels, three stages of ``(depth - 2) / 9`` bottlenecks, global mean, linear.
+
+    ``layer(in_channels, channels, blocks, stride)`` makes a stage, which puts out four times its channels.
+    """
 
     stage_paths: ClassVar = {"stem": "relu"} | {f"stage{i}": f"layer{i}" for i in (1, 2, 3)}
 
     def __init__(
         self,
-        *,
-        depth: int = 29,
-        groups: int = 8,
-        base_width: int = 64,
-        shortcut: str = "B",
-        num_classes: int = 10,
-        in_channels: int = 3,
-        generator: Generator | None = None,
+        layer: Callable[[int, int, int, int], nn.Module],
+        depth: int,
+        num_classes: int,
+        in_channels: int,
+        generator: Generator | None,
     ) -> None:
         super().__init__()
-        check_block("ResNeXtCifar", "bottleneck", shortcut, False, groups, base_width)
-        blocks = cifar_blocks("ResNeXtCifar", depth, "bottleneck")
-        layer = partial(stage, Bottleneck, shortcut=shortcut, groups=groups, base_width=base_width, generator=generator)
+        blocks = cifar_blocks(type(self).__name__, depth, "bottleneck")
         self.conv1 = nn.Conv2d(in_channels, 64, 3, padding=1, bias=False, generator=generator)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU()
@@ -148,6 +146,25 @@ class ResNeXtCifar(Network):
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
         return self.fc(self.flatten(self.avgpool(x)))
+
+
+class ResNeXtCifar(CifarBottlenecks):
+    """Bottlenecks whose 3x3 convolutions have ``groups`` groups of ``base_width`` channels, twice that a stage."""
+
+    def __init__(
+        self,
+        *,
+        depth: int = 29,
+        groups: int = 8,
+        base_width: int = 64,
+        shortcut: str = "B",
+        num_classes: int = 10,
+        in_channels: int = 3,
+        generator: Generator | None = None,
+    ) -> None:
+        check_block("ResNeXtCifar", "bottleneck", shortcut, False, groups, base_width)
+        layer = partial(stage, Bottleneck, shortcut=shortcut, groups=groups, base_width=base_width, generator=generator)
+        super().__init__(layer, depth, num_classes, in_channels, generator)
 
 
 _CODE = "facebookresearch/ResNeXt"

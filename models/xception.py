@@ -16,7 +16,8 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, ClassVar
 
-from minicnn import nn, ops
+from minicnn import nn
+from minicnn.models.nas_operations import Pool3x3
 from minicnn.models.network import Network
 from minicnn.models.resnet import Residual
 from minicnn.models.spec import Published, Recipe, spec
@@ -34,18 +35,6 @@ class SeparableConv2d(nn.Sequential):
         conv = partial(nn.Conv2d, bias=False, generator=generator)
         self.conv1 = conv(in_channels, in_channels, 3, padding=1, groups=in_channels)
         self.pointwise = conv(in_channels, out_channels, 1)
-
-
-class SamePool(nn.Module):
-    """3x3 maxima at every second place, as many as half the places rounded up.
-
-    **Shapes** (N, C, H, W) -> (N, C, ceil(H / 2), ceil(W / 2)). TensorFlow's "same": odd sides are padded by one pixel
-    at both ends, even sides at the end only.
-    """
-
-    def forward(self, x: Any) -> Any:
-        height, width = x.shape[2:]
-        return ops.max_pool2d(x, 3, 2, padding=(height % 2, width % 2), ceil_mode=True)
 
 
 class Block(Residual):
@@ -70,7 +59,8 @@ class Block(Residual):
         layers: list[nn.Module] = []
         for before, after in pairwise((in_channels, *widths)):
             layers += [nn.ReLU(), SeparableConv2d(before, after, generator), Norm(after)]
-        self.rep = nn.Sequential(*layers[0 if starts_with_relu else 1 :], *([SamePool()] if halves else []))
+        pools = [Pool3x3("max", 2, same=True)] if halves else []
+        self.rep = nn.Sequential(*layers[0 if starts_with_relu else 1 :], *pools)
 
     def forward(self, x: Any) -> Any:
         shortcut = x if self.skip is None else self.skipbn(self.skip(x))

@@ -8,8 +8,9 @@ from torch.nn import functional
 import minicnn
 from minicnn import models, nn
 from minicnn.errors import ArgumentError
+from minicnn.models.nas_operations import Pool3x3
 from minicnn.models.resnet import Residual
-from minicnn.models.xception import Block, SamePool, SeparableConv2d, glorot_initialise
+from minicnn.models.xception import Block, SeparableConv2d, glorot_initialise
 from minicnn.models.xception_aligned import Block as AlignedBlock
 from minicnn.models.xception_aligned import SeparableConv2d as AlignedSeparable
 from minicnn.random import Generator
@@ -71,7 +72,7 @@ def test_pools_pad_as_tensorflow_does(size):
     totals = [(-(-side // 2) - 1) * 2 + 3 - side for side in size]
     (top, bottom), (left, right) = ((total // 2, total - total // 2) for total in totals)
     padded = functional.pad(torch.from_numpy(x), (left, right, top, bottom), value=-np.inf)
-    assert np.array_equal(SamePool()(x).numpy(), functional.max_pool2d(padded, 3, 2).numpy())
+    assert np.array_equal(Pool3x3("max", 2, same=True)(x).numpy(), functional.max_pool2d(padded, 3, 2).numpy())
 
 
 @pytest.mark.parametrize("starts_with_relu", [True, False])
