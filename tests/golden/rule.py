@@ -10,14 +10,13 @@ import math
 import re
 import zlib
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from minicnn import models
-from minicnn.models import ModelInfo
+from tests.models.catalog import distinct_networks
 
 FOLDER = Path(__file__).parent / "torchvision"
 
@@ -107,12 +106,7 @@ def weights_of_loss(shapes: Sequence[Sequence[int]]) -> list[np.ndarray]:
 def networks() -> dict[str, str]:
     """torchvision's call -> our name, one row of each network that has a call. Rows that differ in the picture alone
     are one network, measured once: under the call of the first of them."""
-    found: dict[str, ModelInfo] = {}
-    for family in models.INDEX:
-        for row in import_module(f"minicnn.models.{family}").TABLE:
-            if row.info.torchvision:
-                found.setdefault(f"{row.build.__name__} {sorted(row.options.items())}", row.info)
-    return {info.torchvision: info.name for info in found.values()}
+    return {models.info(name).torchvision: name for name in distinct_networks(of_torchvision=True)}
 
 
 def parsed(call: str) -> tuple[str, dict[str, Any]]:

@@ -77,11 +77,13 @@ def smallest_of_each_class(family: str) -> tuple[str, ...]:
 
 
 @cache
-def distinct_networks() -> tuple[str, ...]:
-    """The names of ``models.names()``, of networks that differ in the size of their pictures only the first."""
+def distinct_networks(of_torchvision: bool = False) -> tuple[str, ...]:
+    """The names of ``models.names()``, or of those that torchvision has too; of networks that differ in the size of
+    their pictures only the first."""
     first: dict[object, str] = {}
     for family in models.INDEX:
         for info, build, options in import_module(f"minicnn.models.{family}").TABLE:
-            made_of = (build, repr(sorted(options.items())), info.num_classes, info.input_shape[0])
-            first.setdefault(made_of, info.name)
+            if info.torchvision or not of_torchvision:
+                made_of = (build, repr(sorted(options.items())), info.num_classes, info.input_shape[0])
+                first.setdefault(made_of, info.name)
     return tuple(first.values())
