@@ -188,6 +188,11 @@ def recipe(net: str, name: str) -> Any:
     return getattr(models.info(net).recipe, name)
 
 
+def variance_before(activation: str) -> float:
+    """What n times the variance of new weights is in front of an activation, n being the inputs of a unit."""
+    return round(nn.init.calculate_gain(activation) ** 2, 6)
+
+
 def growth(phi: float) -> float:
     """By how much EfficientNet's rule multiplies the multiply-adds: ``depth * width^2 * resolution^2``."""
     by = coefficients(phi)
@@ -237,6 +242,7 @@ def product_of(column: tuple[float, ...], row: tuple[float, ...]) -> str:
 
 FUNCTIONS: tuple[Callable[..., Any], ...] = (
     *(params, weights, macs, size, size_before, values, kept, field, filters, window, channels, channels_before),
-    *(option, layers, blocks, stage, depth, share, recipe, growth, released_by_the_rule, arrows, product_of),
+    *(option, layers, blocks, stage, depth, share, recipe, variance_before, growth, released_by_the_rule),
+    *(arrows, product_of),
 )
 VOCABULARY = {function.__name__: function for function in FUNCTIONS}

@@ -28,6 +28,7 @@ CORRECTED = {
     "1-googlenet-parameters": 6_998_552,
     "1-googlenet-ratio": 8.71112,
     "1-resnet-decay": 1e-4,
+    "1-resnet-initialisation": 2,
     "3-mobilenet-3x3-multiplications": round(100 * 112 * 112 * 27 * 32 / 568_740_352, 6),
     "3-mobilenet-4-1-conv-dw": "s1 3x3x1024 dw on 7x7x1024",
     "4-resnet-formula": 256,
