@@ -2,6 +2,9 @@
 
 Elementwise ones see flat arrays of one dtype; ``i`` runs over elements. Softmax sees (n, c, s): ``r`` = (n, i)
 flattened is one distribution over ``c``.
+
+Constants have the dtype of the array: to Numba a float32 plus 1 is a float64, in which half as many are computed at a
+time.
 """
 
 import math
@@ -9,35 +12,25 @@ import math
 import numpy as np
 from numba import prange
 
+from minicnn.kernels.elementary import exp, expm1, largest, normal_cdf, sigmoid, softplus, tanh
 from minicnn.kernels.jit import helper, kernel
 
-ROOT_HALF, ROOT_2_OVER_PI = math.sqrt(0.5), math.sqrt(2 / math.pi)
-
-
-@helper
-def _sigmoid(v):
-    """Without overflow: the exponential is only taken of what is not positive."""
-    e = np.exp(-abs(v))
-    return (1.0 if v >= 0 else e) / (1.0 + e)
-
-
-@helper
-def _softplus(v):
-    """log(1 + exp(v)) without overflow."""
-    return (v if not v <= 0 else 0.0) + np.log1p(np.exp(-abs(v)))
+ROOT_2_OVER_PI = math.sqrt(2 / math.pi)
 
 
 @kernel()
 def relu_forward(x, y):
+    zero = x.dtype.type(0)
     for i in prange(x.size):
         v = x[i]
-        y[i] = 0.0 if v <= 0 else v  # comparing this way round lets NaN through
+        y[i] = zero if v <= zero else v  # comparing this way round lets NaN through
 
 
 @kernel()
 def relu_grad_x(gy, y, gx):
+    zero = y.dtype.type(0)
     for i in prange(gy.size):
-        gx[i] = gy[i] if y[i] > 0 else 0.0
+        gx[i] = gy[i] if y[i] > zero else zero
 
 
 @kernel()
@@ -50,252 +43,301 @@ def hardtanh_forward(x, y, low, high):
 
 @kernel()
 def hardtanh_grad_x(gy, y, gx, low, high):
-    bottom, top = y.dtype.type(low), y.dtype.type(high)
+    zero, bottom, top = y.dtype.type(0), y.dtype.type(low), y.dtype.type(high)
     for i in prange(gy.size):
-        gx[i] = 0.0 if y[i] <= bottom or y[i] >= top else gy[i]
+        gx[i] = zero if y[i] <= bottom or y[i] >= top else gy[i]
 
 
 @kernel()
 def leaky_relu_forward(x, y, slope):
-    below = x.dtype.type(slope)
+    zero, below = x.dtype.type(0), x.dtype.type(slope)
     for i in prange(x.size):
         v = x[i]
-        y[i] = v if v > 0 else below * v
+        y[i] = v if v > zero else below * v
 
 
 @kernel()
 def leaky_relu_grad_x(gy, x, gx, slope):
-    below = x.dtype.type(slope)
+    zero, below = x.dtype.type(0), x.dtype.type(slope)
     for i in prange(gy.size):
-        gx[i] = gy[i] if x[i] > 0 else below * gy[i]
+        gx[i] = gy[i] if x[i] > zero else below * gy[i]
 
 
 @kernel()
 def elu_forward(x, y, scale, alpha, beta):
+    zero, bend = x.dtype.type(0), x.dtype.type(beta)
+    above, below = x.dtype.type(scale), x.dtype.type(scale * alpha)
     for i in prange(x.size):
         v = x[i]
-        y[i] = scale * v if v > 0 else scale * alpha * np.expm1(beta * v)
+        y[i] = above * v if v > zero else below * expm1(bend * v)
 
 
 @kernel()
 def elu_grad_x(gy, x, gx, scale, alpha, beta):
+    zero, bend = x.dtype.type(0), x.dtype.type(beta)
+    above, below = x.dtype.type(scale), x.dtype.type(scale * alpha * beta)
     for i in prange(gy.size):
         v = x[i]
-        gx[i] = scale * gy[i] if v > 0 else scale * alpha * beta * np.exp(beta * v) * gy[i]
+        gx[i] = gy[i] * (above if v > zero else below * exp(bend * v))
+
+
+@helper
+def _gelu_gate(v, one, cubic, double):
+    """The sigmoid that stands for Phi, and the derivative of its argument ``2 sqrt(2/pi) (v + 0.044715 v^3)``."""
+    square = cubic * v * v
+    return sigmoid(double * (v + square * v)), double * (one + square + square + square)
 
 
 @kernel()
 def gelu_forward(x, y, by_tanh):
-    for i in prange(x.size):
-        v = np.float64(x[i])
-        if by_tanh:
-            y[i] = 0.5 * v * (1.0 + math.tanh(ROOT_2_OVER_PI * (v + 0.044715 * v * v * v)))
-        else:
-            y[i] = 0.5 * v * math.erfc(-ROOT_HALF * v)
+    one, cubic, double = x.dtype.type(1), x.dtype.type(0.044715), x.dtype.type(2 * ROOT_2_OVER_PI)
+    if by_tanh:
+        for i in prange(x.size):
+            y[i] = x[i] * _gelu_gate(x[i], one, cubic, double)[0]
+    else:
+        for i in prange(x.size):
+            y[i] = x[i] * normal_cdf(x[i])
 
 
 @kernel()
 def gelu_grad_x(gy, x, gx, by_tanh):
-    for i in prange(gy.size):
-        v = np.float64(x[i])
-        if by_tanh:
-            t = math.tanh(ROOT_2_OVER_PI * (v + 0.044715 * v * v * v))
-            slope = ROOT_2_OVER_PI * (1.0 + 3 * 0.044715 * v * v)
-            gx[i] = gy[i] * (0.5 * (1.0 + t) + 0.5 * v * (1.0 - t * t) * slope)
-        else:
-            density = 0.5 * ROOT_2_OVER_PI * np.exp(-0.5 * v * v)
-            gx[i] = gy[i] * (0.5 * math.erfc(-ROOT_HALF * v) + v * density)
+    one, cubic, double = x.dtype.type(1), x.dtype.type(0.044715), x.dtype.type(2 * ROOT_2_OVER_PI)
+    half, peak = x.dtype.type(-0.5), x.dtype.type(0.5 * ROOT_2_OVER_PI)
+    if by_tanh:
+        for i in prange(gy.size):
+            s, slope = _gelu_gate(x[i], one, cubic, double)
+            gx[i] = gy[i] * (s + x[i] * s * (one - s) * slope)
+    else:
+        for i in prange(gy.size):
+            gx[i] = gy[i] * (normal_cdf(x[i]) + x[i] * peak * exp(half * x[i] * x[i]))
 
 
 @kernel()
 def silu_forward(x, y):
     for i in prange(x.size):
-        y[i] = x[i] * _sigmoid(x[i])
+        y[i] = x[i] * sigmoid(x[i])
 
 
 @kernel()
 def silu_grad_x(gy, x, gx):
+    one = x.dtype.type(1)
     for i in prange(gy.size):
-        s = _sigmoid(x[i])
-        gx[i] = gy[i] * s * (1.0 + x[i] * (1.0 - s))
+        s = sigmoid(x[i])
+        gx[i] = gy[i] * s * (one + x[i] * (one - s))
 
 
 @kernel()
 def hardswish_forward(x, y):
+    zero, three, six = x.dtype.type(0), x.dtype.type(3), x.dtype.type(6)
     for i in prange(x.size):
         v = x[i]
-        y[i] = 0.0 if v <= -3 else v if v >= 3 else v * (v + 3) / 6
+        y[i] = zero if v <= -three else v if v >= three else v * (v + three) / six
 
 
 @kernel()
 def hardswish_grad_x(gy, x, gx):
+    zero, three, six = x.dtype.type(0), x.dtype.type(3), x.dtype.type(6)
     for i in prange(gy.size):
         v = x[i]
-        gx[i] = 0.0 if v <= -3 else gy[i] if v >= 3 else gy[i] * (2 * v + 3) / 6
+        gx[i] = zero if v <= -three else gy[i] if v >= three else gy[i] * (v + v + three) / six
 
 
 @kernel()
 def hardsigmoid_forward(x, y):
+    zero, one, three, six = x.dtype.type(0), x.dtype.type(1), x.dtype.type(3), x.dtype.type(6)
     for i in prange(x.size):
         v = x[i]
-        y[i] = 0.0 if v <= -3 else 1.0 if v >= 3 else (v + 3) / 6
+        y[i] = zero if v <= -three else one if v >= three else (v + three) / six
 
 
 @kernel()
 def hardsigmoid_grad_x(gy, x, gx):
+    zero, three, six = x.dtype.type(0), x.dtype.type(3), x.dtype.type(6)
     for i in prange(gy.size):
-        gx[i] = gy[i] / 6 if -3 < x[i] < 3 else 0.0
+        gx[i] = gy[i] / six if -three < x[i] < three else zero
 
 
 @kernel()
 def sigmoid_forward(x, y):
     for i in prange(x.size):
-        y[i] = _sigmoid(x[i])
+        y[i] = sigmoid(x[i])
 
 
 @kernel()
 def sigmoid_grad_x(gy, y, gx):
+    one = y.dtype.type(1)
     for i in prange(gy.size):
-        gx[i] = gy[i] * y[i] * (1.0 - y[i])
+        gx[i] = gy[i] * y[i] * (one - y[i])
 
 
 @kernel()
 def tanh_forward(x, y, outer, inner):
+    out, into = x.dtype.type(outer), x.dtype.type(inner)
     for i in prange(x.size):
-        y[i] = outer * np.tanh(inner * x[i])
+        y[i] = out * tanh(into * x[i])
 
 
 @kernel()
 def tanh_grad_x(gy, y, gx, outer, inner):
+    most, steepest = y.dtype.type(inner * outer), y.dtype.type(inner / outer)
     for i in prange(gy.size):
-        gx[i] = gy[i] * inner * (outer - y[i] * y[i] / outer)
+        gx[i] = gy[i] * (most - steepest * y[i] * y[i])
 
 
-@kernel(parallel=False)
+@kernel()
 def softplus_forward(x, y, beta, threshold):
-    for i in range(x.size):
-        v = beta * x[i]
-        y[i] = x[i] if v > threshold else _softplus(v) / beta
+    bend, top = x.dtype.type(beta), x.dtype.type(threshold)
+    for i in prange(x.size):
+        v = bend * x[i]
+        y[i] = x[i] if v > top else softplus(v) / bend
 
 
-@kernel(parallel=False)
+@kernel()
 def softplus_grad_x(gy, x, gx, beta, threshold):
-    for i in range(gy.size):
-        v = beta * x[i]
-        gx[i] = gy[i] if v > threshold else gy[i] * _sigmoid(v)
+    bend, top = x.dtype.type(beta), x.dtype.type(threshold)
+    for i in prange(gy.size):
+        v = bend * x[i]
+        gx[i] = gy[i] if v > top else gy[i] * sigmoid(v)
+
+
+@helper
+def _tanh_softplus(v, two, most):
+    """tanh(log(1 + e^v)) = n / (n + 2) with n = e^v (e^v + 2); it is 1 beyond 20."""
+    e = exp(most if v > most else v)
+    n = e * (e + two)
+    return n / (n + two)
 
 
 @kernel()
 def mish_forward(x, y):
+    two, most = x.dtype.type(2), x.dtype.type(20)
     for i in prange(x.size):
-        y[i] = x[i] * np.tanh(_softplus(x[i]))
+        y[i] = x[i] * _tanh_softplus(x[i], two, most)
 
 
 @kernel()
 def mish_grad_x(gy, x, gx):
+    one, two, most = x.dtype.type(1), x.dtype.type(2), x.dtype.type(20)
     for i in prange(gy.size):
-        t = np.tanh(_softplus(x[i]))
-        gx[i] = gy[i] * (t + x[i] * _sigmoid(x[i]) * (1.0 - t * t))
+        t = _tanh_softplus(x[i], two, most)
+        gx[i] = gy[i] * (t + x[i] * sigmoid(x[i]) * (one - t * t))
 
 
-@kernel(parallel=False)
+@kernel()
 def logsigmoid_forward(x, y):
-    for i in range(x.size):
-        y[i] = -_softplus(-x[i])
+    for i in prange(x.size):
+        y[i] = -softplus(-x[i])
 
 
-@kernel(parallel=False)
+@kernel()
 def logsigmoid_grad_x(gy, x, gx):
-    for i in range(gy.size):
-        gx[i] = gy[i] * _sigmoid(-x[i])
+    for i in prange(gy.size):
+        gx[i] = gy[i] * sigmoid(-x[i])
 
 
-@kernel(parallel=False)
+@kernel()
 def prelu_forward(x, weight, y):
-    for n in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            for i in range(x.shape[2]):
-                v = x[n, c, i]
-                y[n, c, i] = v if v > 0 else weight[c] * v
+    zero, channels = x.dtype.type(0), x.shape[1]
+    for plane in prange(x.shape[0] * channels):
+        n, c = plane // channels, plane % channels
+        below = weight[c]
+        for i in range(x.shape[2]):
+            v = x[n, c, i]
+            y[n, c, i] = v if v > zero else below * v
 
 
-@kernel(parallel=False)
+@kernel()
 def prelu_grad_x(gy, x, weight, gx):
-    for n in range(x.shape[0]):
-        for c in range(x.shape[1]):
-            for i in range(x.shape[2]):
-                gx[n, c, i] = gy[n, c, i] if x[n, c, i] > 0 else weight[c] * gy[n, c, i]
+    zero, channels = x.dtype.type(0), x.shape[1]
+    for plane in prange(x.shape[0] * channels):
+        n, c = plane // channels, plane % channels
+        below = weight[c]
+        for i in range(x.shape[2]):
+            gx[n, c, i] = gy[n, c, i] if x[n, c, i] > zero else below * gy[n, c, i]
 
 
-@kernel(parallel=False)
+@kernel()
 def prelu_grad_w(gy, x, gw):
-    for c in range(x.shape[1]):
+    """A plane's sum each, in float64; then the sums of a channel's planes."""
+    zero, channels = x.dtype.type(0), x.shape[1]
+    sums = np.empty((x.shape[0], channels))
+    for plane in prange(x.shape[0] * channels):
+        n, c = plane // channels, plane % channels
+        total = 0.0
+        for i in range(x.shape[2]):
+            total += np.float64(zero if x[n, c, i] > zero else gy[n, c, i] * x[n, c, i])
+        sums[n, c] = total
+    for c in range(channels):
         total = 0.0
         for n in range(x.shape[0]):
-            for i in range(x.shape[2]):
-                if not x[n, c, i] > 0:
-                    total += gy[n, c, i] * x[n, c, i]
+            total += sums[n, c]
         gw[c] = total
 
 
 @helper
-def _top(x, n, i):
-    """The largest x[n, :, i], NaN if one of them is."""
-    top = x[n, 0, i]
-    for c in range(1, x.shape[1]):
-        v = x[n, c, i]
-        if not v <= top and top == top:
-            top = v
-    return top
+def _first(r, classes, positions):
+    """Where in the flat array distribution ``r`` = (n, i) begins; its classes are ``positions`` apart."""
+    return np.uintp(r) // positions * classes * positions + np.uintp(r) % positions
 
 
 @kernel()
 def softmax_forward(x, y):
-    classes, positions = x.shape[1], x.shape[2]
-    for r in prange(x.shape[0] * positions):
-        n, i = r // positions, r % positions
-        top = _top(x, n, i)
+    classes, positions = np.uintp(x.shape[1]), np.uintp(x.shape[2])
+    flat, out = x.reshape(-1), y.reshape(-1)
+    for r in prange(x.shape[0] * x.shape[2]):
+        first = _first(r, classes, positions)
+        top = largest(flat, first, classes, positions)
         total = 0.0
         for c in range(classes):
-            y[n, c, i] = np.exp(x[n, c, i] - top)
-            total += y[n, c, i]
+            e = exp(flat[first + c * positions] - top)
+            out[first + c * positions] = e
+            total += np.float64(e)
+        share = x.dtype.type(1.0 / total)
         for c in range(classes):
-            y[n, c, i] = y[n, c, i] / total
+            out[first + c * positions] *= share
 
 
 @kernel()
 def softmax_grad_x(gy, y, gx):
-    classes, positions = y.shape[1], y.shape[2]
-    for r in prange(y.shape[0] * positions):
-        n, i = r // positions, r % positions
+    classes, positions = np.uintp(y.shape[1]), np.uintp(y.shape[2])
+    upstream, flat, out = gy.reshape(-1), y.reshape(-1), gx.reshape(-1)
+    for r in prange(y.shape[0] * y.shape[2]):
+        first = _first(r, classes, positions)
         total = 0.0
         for c in range(classes):
-            total += gy[n, c, i] * np.float64(y[n, c, i])
+            k = first + c * positions
+            total += np.float64(upstream[k]) * np.float64(flat[k])
+        mean = y.dtype.type(total)
         for c in range(classes):
-            gx[n, c, i] = y[n, c, i] * (gy[n, c, i] - total)
+            k = first + c * positions
+            out[k] = flat[k] * (upstream[k] - mean)
 
 
 @kernel()
 def log_softmax_forward(x, y):
-    classes, positions = x.shape[1], x.shape[2]
-    for r in prange(x.shape[0] * positions):
-        n, i = r // positions, r % positions
-        top = _top(x, n, i)
+    classes, positions = np.uintp(x.shape[1]), np.uintp(x.shape[2])
+    flat, out = x.reshape(-1), y.reshape(-1)
+    for r in prange(x.shape[0] * x.shape[2]):
+        first = _first(r, classes, positions)
+        top = largest(flat, first, classes, positions)
         total = 0.0
         for c in range(classes):
-            total += np.exp(x[n, c, i] - top)
-        log_total = np.log(total)
+            total += np.float64(exp(flat[first + c * positions] - top))
+        log_total = x.dtype.type(np.log(total))
         for c in range(classes):
-            y[n, c, i] = (x[n, c, i] - top) - log_total
+            out[first + c * positions] = (flat[first + c * positions] - top) - log_total
 
 
 @kernel()
 def log_softmax_grad_x(gy, y, gx):
-    classes, positions = y.shape[1], y.shape[2]
-    for r in prange(y.shape[0] * positions):
-        n, i = r // positions, r % positions
+    classes, positions = np.uintp(y.shape[1]), np.uintp(y.shape[2])
+    upstream, flat, out = gy.reshape(-1), y.reshape(-1), gx.reshape(-1)
+    for r in prange(y.shape[0] * y.shape[2]):
+        first = _first(r, classes, positions)
         total = 0.0
         for c in range(classes):
-            total += gy[n, c, i]
+            total += np.float64(upstream[first + c * positions])
+        mass = y.dtype.type(total)
         for c in range(classes):
-            gx[n, c, i] = gy[n, c, i] - np.exp(y[n, c, i]) * total
+            k = first + c * positions
+            out[k] = upstream[k] - exp(flat[k]) * mass
