@@ -3,139 +3,188 @@
 The system maps a fresh large array page by page as it is first written, which takes ten to forty times as long as
 the writing. A training step makes the same arrays each time, so what one step freed serves the next.
 
-Memory comes in *blocks*. An array lies in a block and its ``base`` is a *lease* of it: views keep the array alive, the
-array keeps the lease, and when the lease dies the block is free. A free block serves an array that is at most an
-eighth smaller, the youngest first (it may still be in a cache). Blocks in use and free ones together are at most an
-eighth more than what was lately in use at once; beyond that the block that has been idle longest goes back to the
-system. ``MINICNN_ARENA=off`` in the environment gives every array memory of its own.
+An array's ``base`` is a *lease*: views keep the array alive, the array keeps the lease, and when the lease dies its
+memory becomes a *hole*, one with the holes beside it. A new array takes the low end of the smallest hole that holds it;
+where none does, a new *region* is mapped, whose pages become real only when written. A training step needs a few per
+cent more than is in use at once; a store of freed arrays, each for its own size, needs up to half as much again.
+``MINICNN_ARENA=off`` in the environment gives every array memory of its own.
 """
 
 import math
+import mmap
 import os
 import threading
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, cast
+from contextlib import contextmanager, suppress
+from typing import Any
 
 import numpy as np
 
 SMALLEST = 64 << 10  # bytes; the C library itself reuses smaller ones
-ALIGNMENT = 64  # bytes: a line of the cache, the widest vector
-GRAIN = 4 << 10  # sizes of blocks are multiples of it
-SPARE = 8  # a block may be one part in so many too large, and so much more than in use may be held
+GRAIN = max(4096, mmap.PAGESIZE)  # sizes are multiples of it, and so are addresses
+REGION = 64 << 20  # bytes of the first region; a later one is as large as all before it
 PERIOD = 1 << 14  # arrays after which an old peak begins to be forgotten
 
+Returned = deque[tuple[int, int]]  # (place, size) of what leases held
 
-class Block(np.ndarray[Any, Any]):
-    """Bytes that are handed out again and again; ``home`` is where they return to. NumPy asks for huge pages."""
 
-    home: "deque[Block]"
+class Region(np.ndarray[Any, Any]):
+    """Bytes that the system mapped at once; ``pages`` is the mapping."""
+
+    pages: mmap.mmap
 
 
 class Lease(np.ndarray[Any, Any]):
-    """The base of an array that lies in a block, which no other array does while this lives."""
+    """The base of an array: bytes of a region that no other array has while this lives."""
 
-    __slots__ = ()
+    __slots__ = ("home", "place")
+    home: Returned
+    place: tuple[int, int]
     sole = True  # to the tape: an array with this base is nobody's view
 
     def __del__(self) -> None:
         """Runs in any thread, amid anything: an append to a deque needs no lock."""
-        home = getattr(self.base, "home", None)  # a view of a lease has none
+        home = getattr(self, "home", None)  # a view of a lease has none
         if home is not None:
-            home.append(self.base)
+            home.append(self.place)
 
 
 class Arena:
-    """Blocks in use and free ones; ``used`` and ``held`` (both kinds) are in bytes."""
+    """Regions and their holes; ``used`` is how many bytes leases have, ``held`` how many are mapped.
+
+    A place is a number: the regions lie on one line, with a gap before each, so that holes of two never become one.
+    """
 
     def __init__(self) -> None:
         self.used = self.held = 0
-        self._peak = self._peak_before = 0  # the most that was used at once, in this period and in the last
+        # The most used at once: in this period, in the last, and since memory was given back until then.
+        self._peak = self._peak_before = self._peak_ever = 0
         self._clock = 0  # arrays so far
-        self._returned: deque[Block] = deque()  # by leases, not yet sorted in
-        self._free: dict[int, deque[tuple[int, Block]]] = {}  # by size: (when it was sorted in, block), oldest first
-        self._sizes: list[int] = []  # the sizes in _free, ascending
+        self._returned: Returned = deque()
+        self._regions: dict[int, Region] = {}  # by the place where they begin
+        self._begins: list[int] = []  # those places, ascending
+        self._holes: list[tuple[int, int]] = []  # (size, place), ascending
+        self._size_at: dict[int, int] = {}  # of the hole that begins at a place
+        self._hole_before: dict[int, int] = {}  # where the hole begins that ends at a place
         self._lock = threading.Lock()
 
     def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-        """An uninitialised array, aligned to 64 bytes where it is large."""
+        """An uninitialised array; NumPy's own where it is small, where there is no memory, or while the lock is taken.
+
+        Nobody waits for the lock, so nothing can hang: a finaliser that makes an array amid this, another thread, or a
+        forked child whose parent's thread had it.
+        """
         size = math.prod(shape) * dtype.itemsize
-        # Nobody waits for the lock, so nothing can hang: a finaliser that runs amid this and makes an array, another
-        # thread, or a forked child whose parent's thread had it.
         if size < SMALLEST or not self._lock.acquire(blocking=False):
             return np.empty(shape, dtype)
         try:
-            self._sort_in()
-            size += -size % GRAIN
-            block = self._fitting(size)
-            if block is None:
-                block = self._fresh(size)
-            self.used += block.nbytes
-            self._peak = max(self._peak, self.used)
+            lease = self._lease(size + -size % GRAIN)
         finally:
             self._lock.release()
-        return np.ndarray(shape, dtype, block.view(Lease))
+        return np.empty(shape, dtype) if lease is None else np.ndarray(shape, dtype, lease)
 
     def clear(self) -> None:
-        """Give every free block back to the system and forget the peaks."""
-        if not self._lock.acquire(timeout=1):
-            return
-        try:
-            self._sort_in()
-            self._peak = self._peak_before = self.used
-            self._shrink(0)
-        finally:
-            self._lock.release()
+        """Give the memory of all holes back to the system, and forget the peaks."""
+        if self._lock.acquire(timeout=1):
+            try:
+                self._collect()
+                self._give_back()
+            finally:
+                self._lock.release()
 
-    def _sort_in(self) -> None:
+    def _lease(self, size: int) -> Lease | None:
+        self._collect()
         self._clock += 1
         if self._clock % PERIOD == 0:
-            self._peak, self._peak_before = self.used, self._peak
-            self._shrink(self._bound())
+            self._forget()
+        index = bisect_left(self._holes, (size, 0))
+        if index == len(self._holes):
+            if not self._map(size):
+                return None
+            index = bisect_left(self._holes, (size, 0))
+        hole, place = self._holes[index]
+        self._close(place)
+        if hole > size:
+            self._open(place + size, hole - size)
+        self.used += size
+        if self.used > self._peak:
+            self._peak = self.used
+        begin = self._begins[bisect_right(self._begins, place) - 1]
+        lease = Lease((size,), np.uint8, self._regions[begin], place - begin)
+        lease.home, lease.place = self._returned, (place, size)
+        return lease
+
+    def _collect(self) -> None:
+        """Make holes of what leases returned, each one with its neighbours."""
         while self._returned:
-            block = self._returned.popleft()
-            self.used -= block.nbytes
-            if block.nbytes not in self._free:
-                insort(self._sizes, block.nbytes)
-                self._free[block.nbytes] = deque()
-            self._free[block.nbytes].append((self._clock, block))
+            place, size = self._returned.popleft()
+            self.used -= size
+            if place + size in self._size_at:
+                size += self._close(place + size)
+            if place in self._hole_before:
+                before = self._hole_before[place]
+                size += self._close(before)
+                place = before
+            self._open(place, size)
 
-    def _fitting(self, size: int) -> Block | None:
-        place = bisect_left(self._sizes, size)
-        if place == len(self._sizes) or self._sizes[place] > size + size // SPARE:
-            return None
-        return self._taken(self._sizes[place], youngest=True)
+    def _open(self, place: int, size: int) -> None:
+        self._holes.insert(bisect_left(self._holes, (size, place)), (size, place))
+        self._size_at[place], self._hole_before[place + size] = size, place
 
-    def _fresh(self, size: int) -> Block:
-        self._shrink(self._bound(size) - size)
-        try:
-            memory = Block(size + ALIGNMENT, np.uint8)
-        except MemoryError:
-            self._shrink(0)
-            memory = Block(size + ALIGNMENT, np.uint8)
-        start = -memory.ctypes.data % ALIGNMENT
-        block = cast(Block, memory[start : start + size])
-        block.home = self._returned
-        self.held += size
-        return block
+    def _close(self, place: int) -> int:
+        size = self._size_at.pop(place)
+        del self._hole_before[place + size], self._holes[bisect_left(self._holes, (size, place))]
+        return size
 
-    def _bound(self, more: int = 0) -> int:
-        peak = max(self._peak, self._peak_before, self.used + more)
-        return peak + peak // SPARE
+    def _map(self, size: int) -> bool:
+        """A new region, larger than needed if that can be had; whether there is one."""
+        for bytes_ in (max(size, self.held, REGION), size):
+            with suppress(OSError, OverflowError, ValueError):
+                pages = _mapped(bytes_ - bytes_ % GRAIN)
+                break
+        else:
+            return False
+        region = np.frombuffer(pages, np.uint8).view(Region)
+        region.pages = pages
+        begin = GRAIN + (self._begins[-1] + self._regions[self._begins[-1]].nbytes if self._begins else 0)
+        self._begins.append(begin)
+        self._regions[begin] = region
+        self._open(begin, region.nbytes)
+        self.held += region.nbytes
+        return True
 
-    def _shrink(self, bound: int) -> None:
-        while self.held > bound and self._free:
-            oldest = min(self._free, key=lambda size: self._free[size][0][0])
-            self.held -= self._taken(oldest, youngest=False).nbytes
+    def _forget(self) -> None:
+        """Begin a period; when the last two used less than half of the peak before them, give back."""
+        self._peak_ever = max(self._peak_ever, self._peak)
+        if max(self._peak, self._peak_before) < self._peak_ever // 2:
+            self._give_back()
+        self._peak, self._peak_before = self.used, self._peak
 
-    def _taken(self, size: int, youngest: bool) -> Block:
-        blocks = self._free[size]
-        block = (blocks.pop() if youngest else blocks.popleft())[1]
-        if not blocks:
-            del self._free[size], self._sizes[bisect_left(self._sizes, size)]
-        return block
+    def _give_back(self) -> None:
+        self._peak = self._peak_before = self._peak_ever = self.used
+        for size, place in list(self._holes):
+            begin = self._begins[bisect_right(self._begins, place) - 1]
+            region = self._regions[begin]
+            if size == region.nbytes:
+                self._close(place)
+                self._begins.remove(begin)
+                del self._regions[begin]
+                self.held -= size
+            elif hasattr(mmap, "MADV_DONTNEED"):
+                region.pages.madvise(mmap.MADV_DONTNEED, place - begin, size)
+
+
+def _mapped(size: int) -> mmap.mmap:
+    """Fresh private memory in huge pages where the system has such, as NumPy asks for its own large arrays."""
+    if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
+        return mmap.mmap(-1, size)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        with suppress(OSError):
+            pages.madvise(mmap.MADV_HUGEPAGE)
+    return pages
 
 
 arena = Arena()

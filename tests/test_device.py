@@ -360,9 +360,9 @@ def test_kept_memory_is_given_back(gpu):
     freed = []
     minicnn.empty_cache()
     before = arena.held
-    kept, _ = (allocate(X, (1 << 20,)) for _ in range(2))
-    del _
+    allocate(X, (1 << 26,))  # a region of its own, never written
+    assert arena.held >= before + (1 << 28)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(pool), "free_all_blocks", lambda pool: freed.append(pool))
         minicnn.empty_cache()
-    assert arena.held == before + kept.nbytes and len(freed) == 1
+    assert arena.held == before and len(freed) == 1
