@@ -167,7 +167,7 @@ def _normal_cdf(v):  # type: ignore[no-untyped-def]
     return single if v == types.float32 else lambda v: 0.5 * math.erfc(-v * math.sqrt(0.5))
 
 
-def largest(x: Any, first: int, count: int, step: int) -> Any:
+def largest(x: Any, first: Any, count: Any, step: Any) -> Any:
     """The largest ``x[first + k * step]``, ``k < count``. Where one is NaN it may be anything.
 
     Floats are ordered as their bits are (those of a negative one but the sign flipped), and of integers LLVM finds the

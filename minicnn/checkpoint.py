@@ -118,8 +118,8 @@ def _cut(x: Tensor) -> Tensor:
     return leaf
 
 
-def _version(x: Tensor) -> tuple[Any, int, str]:
-    return x.version, x.version[0], f"{getattr(x, 'name', '') or 'an input or leaf'} of shape {x.shape}"
+def _version(x: Tensor) -> tuple[Any, int, str, tuple[int, ...]]:
+    return x.version, x.version[0], getattr(x, "name", "") or "an input or leaf", x.shape
 
 
 def _outputs(result: Any) -> list[Tensor]:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.context import is_grad_enabled, running_layers
+from minicnn.context import is_abstract_mode, is_grad_enabled, running_layers
 from minicnn.errors import ArgumentError, DeviceError, DTypeError
 from minicnn.kernels.arrays import FLOAT_DTYPES, Array, contiguous, device_of, is_array, is_float, is_storage
-from minicnn.tape import Node, Vjp, closed_over
+from minicnn.tape import Node, Vjp, closed_over, owner
 from minicnn.tensor import Tensor, as_array
 
 
@@ -29,6 +29,9 @@ def unwrap(op: str, optional: tuple[str, ...] = ("bias",), /, **arguments: Any) 
     **Raises** ArgumentError for None where it is not one of ``optional``; DTypeError unless all are of one float dtype
     (on the GPU float16 and bfloat16 too); DeviceError unless all are on one device.
     """
+    ready = _ready(optional, arguments)
+    if ready is not None:
+        return ready
     arrays = tuple(_unwrapped(op, optional, name, x) for name, x in arguments.items())
     given = [(name, array) for name, array in zip(arguments, arrays, strict=True) if array is not None]
     first_name, first = given[0]
@@ -41,6 +44,26 @@ def unwrap(op: str, optional: tuple[str, ...] = ("bias",), /, **arguments: Any) 
             )
         check_device(op, (first_name, first), (name, array))
     return arrays
+
+
+def _ready(optional: tuple[str, ...], arguments: dict[str, Any]) -> tuple[Any, ...] | None:
+    """The common case, told quickly: tensors over contiguous NumPy arrays of one float dtype."""
+    dtype = None
+    arrays: list[Any] = []
+    for name, x in arguments.items():
+        if x is None and name in optional:
+            arrays.append(None)
+            continue
+        array = x.data if isinstance(x, Tensor) else None
+        if type(array) is not np.ndarray or not array.flags.c_contiguous:
+            return None
+        if dtype is None:
+            dtype = array.dtype
+        if array.dtype is not dtype:
+            return None
+        arrays.append(array)
+    known = dtype is not None and dtype in FLOAT_DTYPES
+    return tuple(arrays) if known and not is_abstract_mode() else None
 
 
 def _unwrapped(op: str, optional: tuple[str, ...], name: str, x: Any) -> Array | None:
@@ -98,47 +121,41 @@ def record_several(name: str, y: tuple[Array, ...], inputs: tuple[Any, ...], vjp
 
 
 def _record(name: str, y: tuple[Array, ...], inputs: tuple[Any, ...], vjp: Vjp) -> tuple[Tensor, ...]:
-    outputs = tuple(Tensor.wrap(a if is_array(a) else np.asarray(a)) for a in y)
-    tensors = tuple(x if isinstance(x, Tensor) else None for x in inputs)
-    edges = tuple(None if x is None else x.edge for x in tensors)
+    outputs = tuple([Tensor.wrap(a if is_array(a) else np.asarray(a)) for a in y])
+    tensors = [x if isinstance(x, Tensor) else None for x in inputs]
     _share_versions(outputs, tensors)
-    if is_grad_enabled() and any(edge is not None for edge in edges):
-        facts = tuple(None if x is None else (x.shape, x.dtype) for x in tensors)
-        node = Node(name, len(outputs), edges, facts, vjp)
-        node.layers = running_layers()
-        node.versions = _saved_versions(tensors, outputs, vjp)
-        for index, output in enumerate(outputs):
-            if is_float(output.dtype):
-                output.node, output.output, output.requires_grad = node, index, True
+    if is_grad_enabled():
+        edges = tuple([None if x is None else x.edge for x in tensors])
+        if any([edge is not None for edge in edges]):
+            facts = tuple([None if x is None else (x.shape, x.dtype) for x in tensors])
+            node = Node(name, len(outputs), edges, facts, vjp)
+            node.layers = running_layers()
+            node.versions = _saved_versions(tensors, outputs, vjp)
+            for index, output in enumerate(outputs):
+                if is_float(output.dtype):
+                    output.node, output.output, output.requires_grad = node, index, True
     return outputs
 
 
-def _share_versions(outputs: tuple[Tensor, ...], inputs: tuple[Tensor | None, ...]) -> None:
+def _share_versions(outputs: tuple[Tensor, ...], inputs: list[Tensor | None]) -> None:
     """A write into an array is a write into its views: a result that is a view counts its input's writes."""
     for output in outputs:
-        base = getattr(output.data, "base", None)
+        array = output.data
+        base = getattr(array, "base", None)
         for x in inputs:
-            if x is not None and (output.data is x.data or (base is not None and base is _owner(x.data))):
+            if x is not None and (x.data is array or (base is not None and base is owner(x.data))):
                 output.version = x.version
 
 
-def _owner(array: Array) -> Array:
-    """The array whose memory this is: itself, unless it is a view."""
-    base = getattr(array, "base", None)
-    return array if base is None else base
-
-
 def _saved_versions(
-    tensors: tuple[Tensor | None, ...], outputs: tuple[Tensor, ...], vjp: Vjp
-) -> tuple[tuple[Any, int, str], ...]:
+    tensors: list[Tensor | None], outputs: tuple[Tensor, ...], vjp: Vjp
+) -> tuple[tuple[Any, int, str, tuple[int, ...]], ...]:
     """Which inputs and results the vjp closes over (themselves or a view), with the write count they had."""
-    saved = {id(_owner(value)) for value in closed_over(vjp)}
-    inputs = tuple(
-        (x.version, x.version[0], f"{getattr(x, 'name', '') or f'input {position}'} of shape {x.shape}")
+    saved = {id(owner(value)) for value in closed_over(vjp)}
+    found = [
+        (x.version, x.version[0], getattr(x, "name", "") or f"input {position}", x.shape)
         for position, x in enumerate(tensors)
-        if x is not None and id(_owner(x.data)) in saved
-    )
-    results = tuple(
-        (y.version, y.version[0], f"its result of shape {y.shape}") for y in outputs if id(_owner(y.data)) in saved
-    )
-    return inputs + results
+        if x is not None and id(owner(x.data)) in saved
+    ]
+    found += [(y.version, y.version[0], "its result", y.shape) for y in outputs if id(owner(y.data)) in saved]
+    return tuple(found)

@@ -11,8 +11,7 @@ This module knows raw arrays only and imports nothing of the engine; a leaf is a
 
 import heapq
 import itertools
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, Protocol
 
@@ -45,7 +44,8 @@ class Node:
         self.inputs = inputs  # (shape, dtype) of each input: what its gradient must have
         self.vjp: Vjp | None = vjp  # dropped once run
         self.hooks: list[tuple[int, Hook]] | None = None  # (which output, function of its gradient)
-        self.versions: tuple[tuple[Any, int, str], ...] = ()  # saved inputs: (version cell, its value, description)
+        # Of what the vjp saved: (version cell, its value, what it is, shape).
+        self.versions: tuple[tuple[Any, int, str, tuple[int, ...]], ...] = ()
         self.layers: tuple[Any, ...] = ()  # the modules that were running, outermost first
 
 
@@ -150,25 +150,26 @@ def _pull_back(node: Node, grads: list[Array | None], retain_graph: bool) -> lis
             "backward ran through this operation before and freed what it had saved; "
             "fix: call backward(retain_graph=True) the first time, or compute the result again",
         )
-    for cell, value, description in node.versions:
+    for cell, value, what, shape in node.versions:
         if cell[0] != value:
             raise TapeError(
                 node,
-                f"{description} was written after the forward pass that saved it "
+                f"{what} of shape {shape} was written after the forward pass that saved it "
                 f"(version {cell[0]}, expected {value}); fix: run backward before the optimiser step or the write",
             )
-    needs = tuple(edge is not None for edge in edges)
-    upstream = tuple(None if grad is None else _contiguous(grad) for grad in grads)
+    needs = tuple([edge is not None for edge in edges])
+    upstream = tuple([None if grad is None else _contiguous(grad) for grad in grads])
     try:
         returned = vjp(upstream[0] if node.outputs == 1 else upstream, needs)
     except MemoryError as error:
         raise TapeError(node, f"its backward pass ran out of memory: {error}") from error
     if not isinstance(returned, (tuple, list)):
         raise TapeError(node, f"its vjp returned a {type(returned).__name__}, expected a tuple: one gradient an input")
-    results = tuple(_as_array(grad) for grad in returned)
+    results = [_as_array(grad) for grad in returned]
     if len(results) != len(edges):
         raise TapeError(node, f"its vjp returned {len(results)} gradients for {len(edges)} inputs")
-    seen_by_others = Counter(id(array) for array in (*closed_over(vjp), *upstream, *results))
+    read_by_others = {id(array) for array in (*closed_over(vjp), *upstream)}
+    returned_as = [id(grad) for grad in results]
     pulled: list[tuple[Edge, Array, bool]] = []
     for position, (edge, grad) in enumerate(zip(edges, results, strict=True)):
         if edge is None:
@@ -177,29 +178,32 @@ def _pull_back(node: Node, grads: list[Array | None], retain_graph: bool) -> lis
             raise TapeError(node, f"its vjp returned None for input {position}, whose gradient is wanted")
         _check_grad(node, position, grad)
         # Views, the upstream gradient, saved arrays and one array for two inputs are read by others: never added into.
-        owned = seen_by_others[id(grad)] == 1 and _is_whole(grad)
+        alone = id(grad) not in read_by_others and returned_as.count(id(grad)) == 1
+        owned = alone and owner(grad) is grad
         pulled.append((edge, grad, owned))
     if not retain_graph:
         node.vjp, node.edges, node.versions = None, (), ()
     return pulled
 
 
-def _is_whole(array: Array) -> bool:
-    """Whether the array is no view of another: it has memory of its own or, of the arena, for itself."""
+def owner(array: Any) -> Any:
+    """The array whose memory this is: itself, unless it is a view; an array of the arena has its memory to itself."""
     base = getattr(array, "base", None)
-    return base is None or getattr(base, "sole", False)
+    return array if base is None or getattr(base, "sole", False) else base
 
 
-def closed_over(function: Any) -> Iterator[Any]:
+def closed_over(function: Any) -> list[Any]:
     """What a vjp holds on to: its closure cells, through tuples, lists and the functions it wraps."""
-    values = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-    for value in values:
+    held: list[Any] = []
+    for cell in getattr(function, "__closure__", None) or ():
+        value = cell.cell_contents
         if isinstance(value, (tuple, list)):
-            yield from value
+            held += value
         elif isinstance(value, FunctionType) and value is not function:
-            yield from closed_over(value)
+            held += closed_over(value)
         else:
-            yield value
+            held.append(value)
+    return held
 
 
 def _contiguous(grad: Array) -> Array:

@@ -10,6 +10,7 @@ import pytest
 import minicnn
 from minicnn import Tensor, ops
 from minicnn.errors import ArgumentError, DTypeError, GradientError, ShapeError
+from minicnn.kernels.arrays import allocate
 from tests.close import assert_close
 
 
@@ -393,3 +394,13 @@ def test_threads_may_add_into_shared_parameters():
     for thread in threads:
         thread.join()
     assert np.array_equal(weight.grad.numpy(), np.full(20_000, 200.0))
+
+
+def test_a_write_into_memory_of_the_arena_is_noticed_through_a_view():
+    """The vjp of linear holds x as rows: a view, whose base is x and not the lease that x's memory comes from."""
+    x = Tensor(allocate(np.empty(0, np.float32), (4, 100, 100), fill=1), requires_grad=True)
+    assert x.data.base is not None
+    y = ops.linear(x, Tensor(np.ones((3, 100), np.float32), requires_grad=True)).sum()
+    x.copy_(np.zeros((4, 100, 100), np.float32))
+    with pytest.raises(GradientError, match=r"input 0 of shape \(4, 100, 100\) was written"):
+        y.backward()
