@@ -1,84 +1,64 @@
-"""Numba twins of the normalisations. ``r`` runs over rows, ``j`` along a row; statistics and sums are float64.
+"""Numba twins of the normalisations. Rows are one channel of one image, (H*W) values, or one slice of a layer norm.
 
-A row is one channel of one image, (H*W) values, or for layer norm one normalised slice. Each row is read twice while
-it is in cache: mean first, then squares of what remains, so a large mean costs no digits. What concerns statistics
-alone, a few numbers a channel, is NumPy: ``_spread`` repeats them to the (N, C) rows they cover, ``_pool`` sums over
-those.
+A worker takes all that shares a statistic, ``images`` rows a channel or ``each`` neighbours a group, so what a gradient
+reads twice is still in its cache. Sums are float64, of differences from the first value: a large mean costs no digits.
+Each value is computed in the dtype of ``x``, from a mean in two parts, ``high`` and what that rounded away. Arrays are
+flat; ``r`` runs over rows, ``at`` is an unsigned place, of which Numba does not ask whether it is negative.
 """
+
+from math import isfinite
 
 import numpy as np
 from numba import prange
 
-from minicnn.kernels.jit import kernel
-from minicnn.kernels.norm import reciprocal_std
+from minicnn.kernels.jit import helper, kernel
 
 LAYER_NORM_BLOCK = 64  # rows whose weight gradients are summed by one worker: a fact of shapes, not of threads
 
 
-def _rows(x: np.ndarray) -> np.ndarray:
-    return x.reshape(x.shape[0] * x.shape[1], x.shape[2])
-
-
-def _spread(x: np.ndarray, statistic: np.ndarray) -> np.ndarray:
-    """(1, C) or (N, G) -> contiguous (N*C,): the value that holds for each row of ``x``."""
-    n, c = x.shape[:2]
+def _layout(x, statistic):
+    """Rows of x (N, C, S): those of the statistic t are ``t * first + i * step`` for i < count; and channels, size."""
+    n, c, size = x.shape
     each = c // statistic.shape[1]
-    repeated = statistic if each == 1 else np.repeat(statistic, each, axis=1)
-    return np.ascontiguousarray(np.broadcast_to(repeated, (n, c))).reshape(-1)
+    return (1, c, n, c, size) if statistic.shape[0] == 1 and n != 1 else (each, 1, each, c, size)
 
 
-def _pool(x: np.ndarray, rows: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """(N*C,) -> the shape of ``like``: sums over the rows that share a statistic (the transpose of ``_spread``)."""
-    n, groups = x.shape[0], like.shape[1]
-    summed: np.ndarray = rows.reshape(n, groups, x.shape[1] // groups).sum(2)
-    return summed if like.shape[0] == n else summed.sum(0, keepdims=True)
-
-
-def _tiled(x: np.ndarray, channel: np.ndarray) -> np.ndarray:
-    """(C,) -> float64 (N*C,)."""
-    return _spread(x, channel.reshape(1, -1).astype(float))
+def _given(weight, size, dtype, otherwise):
+    """Weights, or what stands for none."""
+    return np.full(size, otherwise, dtype) if weight is None else weight.reshape(-1)
 
 
 def moments(x, eps, mean, var, rstd):
     """x (N, C, S); the others (1, C) or (N, G)."""
-    rows = _rows(x)
-    size = rows.shape[1]
-    row_mean, row_m2 = np.empty(len(rows)), np.empty(len(rows))
-    _row_moments(rows, row_mean, row_m2)
-    count = x.size // mean.size if x.size else 1
-    mean[...] = _pool(x, row_mean, mean) * (size / count)
-    apart = row_mean - _spread(x, mean)
-    var[...] = _pool(x, row_m2 + size * apart * apart, mean) / count
-    rstd[...] = reciprocal_std(var, eps)
+    _moments(x.reshape(-1), _layout(x, mean), eps, mean.reshape(-1), var.reshape(-1), rstd.reshape(-1))
 
 
 def channels_forward(x, mean, rstd, weight, bias, y):
     """x, y (N, C, S), mean and rstd (1, C) or (N, G), weight and bias (C) or None."""
-    scale = _spread(x, rstd) if weight is None else _spread(x, rstd) * _tiled(x, weight)
-    shift = np.zeros(scale.shape) if bias is None else _tiled(x, bias)
-    _row_affine(_rows(x), _spread(x, mean), scale, shift, _rows(y))
+    c = x.shape[1]
+    weight, bias = _given(weight, c, x.dtype, 1), _given(bias, c, x.dtype, 0)
+    flat = (array.reshape(-1) for array in (x, mean, rstd))
+    _channels_forward(*flat, weight, bias, _layout(x, mean), y.reshape(-1))
 
 
 def channels_grads(gy, x, mean, rstd, weight, frozen, gx, gw, gb):
     """gy, x, gx (N, C, S), gw and gb (C); the last three None where not wanted."""
-    center, normal = _spread(x, mean), _spread(x, rstd)
-    scale = normal if weight is None else normal * _tiled(x, weight)
     if frozen and gx is not None:
-        zero = np.zeros(scale.shape)
-        _row_affine(_rows(gy), zero, scale, zero, _rows(gx))
-    if frozen and gw is None and gb is None:
+        channels_forward(gy, np.zeros_like(mean), rstd, weight, None, gx)
+    learning = gw is not None or gb is not None
+    if not learning and (frozen or gx is None):
         return
-    plain, weighted = np.empty(scale.shape), np.empty(scale.shape)
-    _row_products(_rows(gy), _rows(x), center, plain, weighted)
-    if gx is not None and not frozen and x.size:
-        count = x.size // mean.size
-        common = _spread(x, _pool(x, plain * scale, mean) / count)
-        slope = _spread(x, _pool(x, weighted * scale, mean) / count) * normal * normal
-        _row_grad_x(_rows(gy), _rows(x), center, scale, common, slope, _rows(gx))
+    n, c = x.shape[:2]
+    wanted = gx is not None and not frozen
+    written = gx.reshape(-1) if wanted else np.empty(0, x.dtype)
+    plain, weighted = np.empty((n, c)), np.empty((n, c))
+    flat = (array.reshape(-1) for array in (gy, x, mean, rstd))
+    scale = _given(weight, c, x.dtype, 1)
+    _channels_grads(*flat, scale, _layout(x, mean), wanted, written, plain.reshape(-1), weighted.reshape(-1))
     if gw is not None:
-        gw[...] = (weighted * normal).reshape(x.shape[:2]).sum(0)
+        gw[...] = weighted.sum(0)
     if gb is not None:
-        gb[...] = plain.reshape(x.shape[:2]).sum(0)
+        gb[...] = plain.sum(0)
 
 
 def update_running(running, value, momentum, factor):
@@ -89,11 +69,9 @@ def update_running(running, value, momentum, factor):
 
 def layer_norm_forward(x, weight, bias, eps, mean, rstd, y):
     """x, y (R, S), mean and rstd (R), weight and bias (S) or None."""
-    size, m2 = x.shape[1], np.empty(len(x))
-    _row_moments(x, mean, m2)
-    rstd[...] = reciprocal_std(m2 / size, eps)
-    weight = np.ones(size, x.dtype) if weight is None else weight
-    _slices_forward(x, mean, rstd, weight, np.zeros(size, x.dtype) if bias is None else bias, y)
+    size = x.shape[1]
+    weight, bias = _given(weight, size, x.dtype, 1), _given(bias, size, x.dtype, 0)
+    _slices_forward(x.reshape(-1), weight, bias, eps, mean, rstd, y.reshape(-1))
 
 
 def layer_norm_grads(gy, x, mean, rstd, weight, gx, gw, gb):
@@ -101,86 +79,158 @@ def layer_norm_grads(gy, x, mean, rstd, weight, gx, gw, gb):
     rows, size = x.shape
     blocks = -(-rows // LAYER_NORM_BLOCK)
     gw_parts, gb_parts = np.zeros((blocks, size)), np.zeros((blocks, size))
-    weight = np.ones(size, x.dtype) if weight is None else weight
-    _slices_grads(gy, x, mean, rstd, weight, LAYER_NORM_BLOCK, gx, gw_parts, gb_parts)
+    inputs = (gy.reshape(-1), x.reshape(-1), mean, rstd, _given(weight, size, x.dtype, 1))
+    _slices_grads(*inputs, LAYER_NORM_BLOCK, gx.reshape(-1), gw_parts.reshape(-1), gb_parts.reshape(-1))
     gw[...], gb[...] = gw_parts.sum(0), gb_parts.sum(0)
 
 
-@kernel()
-def _row_moments(x, mean, m2):
-    """x (R, S) -> mean (R), m2 (R): the sum of squared deviations from the row's mean."""
-    rows, size = x.shape
-    for r in prange(rows):
-        total = 0.0
-        for j in range(size):
-            total += float(x[r, j])
-        center = total / size if size else 0.0
-        squares = 0.0
-        for j in range(size):
-            deviation = x[r, j] - center
-            squares += deviation * deviation
-        mean[r] = center
-        m2[r] = squares
+@helper
+def _pivot(x, at):
+    """The first value, or 0 where it is not finite: the difference of two infinities would be NaN."""
+    pivot = np.float64(x[np.uintp(at)])
+    return pivot if isfinite(pivot) else 0.0
+
+
+@helper
+def _row_sums(x, at, size, pivot):
+    """The sums of ``d = x - pivot`` and of its square over a row."""
+    at, total, squares = np.uintp(at), 0.0, 0.0
+    for j in range(at, at + np.uintp(size)):
+        d = x[j] - pivot
+        total += d
+        squares += d * d
+    return total, squares
+
+
+@helper
+def _spread_of(total, squares, count, pivot):
+    """Mean and biased variance from the sums of all that shares them."""
+    shift = total / count
+    var = squares / count - shift * shift
+    return pivot + shift, 0.0 if var < 0.0 else var
+
+
+@helper
+def _parts(center, like):
+    """``center`` as a number of the type of ``like``, and what is left of it."""
+    high = like.dtype.type(center)
+    return high, center - high if isfinite(high) else 0.0
 
 
 @kernel()
-def _row_affine(x, center, scale, shift, y):
-    """y = (x - center) * scale + shift, with center, scale, shift (R) in float64."""
-    rows, size = x.shape
-    for r in prange(rows):
-        c, a, b = center[r], scale[r], shift[r]
-        for j in range(size):
-            y[r, j] = (x[r, j] - c) * a + b
+def _moments(x, layout, eps, mean, var, rstd):
+    """x (N*C*S), the others one number a statistic; nothing to average gives mean 0 and variance 0."""
+    first, step, count, _, size = layout
+    for t in prange(mean.size):
+        center, spread = 0.0, 0.0
+        if count * size:
+            pivot, total, squares = _pivot(x, t * first * size), 0.0, 0.0
+            for i in range(count):
+                row_total, row_squares = _row_sums(x, (t * first + i * step) * size, size, pivot)
+                total += row_total
+                squares += row_squares
+            center, spread = _spread_of(total, squares, count * size, pivot)
+        mean[t], var[t], rstd[t] = center, spread, 1.0 / np.sqrt(spread + eps)
+
+
+@helper
+def _affine(x, at, size, center, scale, shift, y):
+    """y = (x - center) * scale + shift for one row."""
+    kind = x.dtype.type
+    high, rest = _parts(center, x)
+    a, b = kind(scale), kind(shift - rest * scale)
+    at = np.uintp(at)
+    for j in range(at, at + np.uintp(size)):
+        y[j] = (x[j] - high) * a + b
 
 
 @kernel()
-def _row_products(gy, x, center, plain, weighted):
-    """plain = sum gy, weighted = sum gy * (x - center), both (R)."""
-    rows, size = x.shape
+def _channels_forward(x, mean, rstd, weight, bias, layout, y):
+    """x and y (N*C*S), mean and rstd one number a statistic, weight and bias (C)."""
+    first, _, _, channels, size = layout
+    rows = x.size // max(size, 1)
+    images_differ = mean.size * first == rows
     for r in prange(rows):
-        c, p, q = center[r], 0.0, 0.0
-        for j in range(size):
-            g = float(gy[r, j])
-            p += g
-            q += g * (x[r, j] - c)
-        plain[r] = p
-        weighted[r] = q
+        c = r % channels
+        t = r // first if images_differ else c
+        _affine(x, r * size, size, mean[t], rstd[t] * weight[c], np.float64(bias[c]), y)
+
+
+@helper
+def _row_products(gy, x, at, size, center):
+    """The sums of gy and of gy * (x - center) over a row."""
+    at, plain, weighted = np.uintp(at), 0.0, 0.0
+    for j in range(at, at + np.uintp(size)):
+        g = np.float64(gy[j])
+        plain += g
+        weighted += g * (x[j] - center)
+    return plain, weighted
+
+
+@helper
+def _row_grad_x(gy, x, at, size, center, scale, common, slope, gx):
+    """gx = gy * scale - common - (x - center) * slope for one row."""
+    kind = x.dtype.type
+    high, rest = _parts(center, x)
+    a, b, d = kind(scale), kind(common - rest * slope), kind(slope)
+    at = np.uintp(at)
+    for j in range(at, at + np.uintp(size)):
+        gx[j] = gy[j] * a - b - (x[j] - high) * d
 
 
 @kernel()
-def _row_grad_x(gy, x, center, scale, common, slope, gx):
-    """gx = gy * scale - common - (x - center) * slope, with the last four (R) in float64."""
-    rows, size = x.shape
-    for r in prange(rows):
-        c, a, b, d = center[r], scale[r], common[r], slope[r]
-        for j in range(size):
-            gx[r, j] = gy[r, j] * a - b - (x[r, j] - c) * d
+def _channels_grads(gy, x, mean, rstd, weight, layout, wanted, gx, plain, weighted):
+    """gy, x and gx (N*C*S), mean and rstd one number a statistic, weight (C); a row's share of gb and gw (N*C)."""
+    first, step, count, channels, size = layout
+    for t in prange(mean.size):
+        center, normal, common, slope = mean[t], rstd[t], 0.0, 0.0
+        for i in range(count):
+            r = t * first + i * step
+            p, q = _row_products(gy, x, r * size, size, center)
+            plain[r], weighted[r] = p, q * normal
+            common += p * weight[r % channels]
+            slope += q * weight[r % channels]
+        if wanted and count * size:
+            share = normal / (count * size)
+            for i in range(count):
+                r = t * first + i * step
+                scale = normal * weight[r % channels]
+                _row_grad_x(gy, x, r * size, size, center, scale, common * share, slope * share * normal * normal, gx)
 
 
 @kernel()
-def _slices_forward(x, mean, rstd, weight, bias, y):
-    """y = (x - mean) * rstd * weight + bias; x (R, S), mean and rstd (R), weight and bias (S)."""
-    rows, size = x.shape
-    for r in prange(rows):
-        c, a = mean[r], rstd[r]
+def _slices_forward(x, weight, bias, eps, mean, rstd, y):
+    """x and y (R*S), mean and rstd (R), weight and bias (S): y = (x - mean) * rstd * weight + bias."""
+    size, kind = np.uintp(weight.size), x.dtype.type
+    for r in prange(mean.size):
+        at = np.uintp(r) * size
+        pivot = _pivot(x, at)
+        total, squares = _row_sums(x, at, size, pivot)
+        center, var = _spread_of(total, squares, size, pivot)
+        mean[r], rstd[r] = center, 1.0 / np.sqrt(var + eps)
+        high, rest = _parts(center, x)
+        a, b = kind(rstd[r]), kind(-rest * rstd[r])
         for j in range(size):
-            y[r, j] = (x[r, j] - c) * a * weight[j] + bias[j]
+            y[at + j] = ((x[at + j] - high) * a + b) * weight[j] + bias[j]
 
 
 @kernel()
 def _slices_grads(gy, x, mean, rstd, weight, block, gx, gw, gb):
-    """gx (R, S), and for each block of rows its share of gw and gb, both (blocks, S) and zero on entry."""
-    rows, size = x.shape
-    for part in prange(gw.shape[0]):
-        for r in range(part * block, min(part * block + block, rows)):
-            c, a, p, q = mean[r], rstd[r], 0.0, 0.0
+    """gx (R*S), and for each block of rows its share of gw and gb, both (blocks*S) and zero on entry."""
+    size, kind = np.uintp(weight.size), x.dtype.type
+    for part in prange(gw.size // weight.size):
+        start = np.uintp(part) * size
+        for r in range(part * block, min(part * block + block, mean.size)):
+            at, normal, p, q = np.uintp(r) * size, rstd[r], 0.0, 0.0
+            center = mean[r]
             for j in range(size):
-                g = float(gy[r, j])
-                normal = (x[r, j] - c) * a
+                g, z = np.float64(gy[at + j]), (x[at + j] - center) * normal
                 p += g * weight[j]
-                q += g * weight[j] * normal
-                gw[part, j] += g * normal
-                gb[part, j] += g
-            p, q = p / size, q / size
+                q += g * weight[j] * z
+                gw[start + j] += g * z
+                gb[start + j] += g
+            slope = q / size * normal * normal
+            high, rest = _parts(center, x)
+            a, b, d = kind(normal), kind(p / size * normal - rest * slope), kind(slope)
             for j in range(size):
-                gx[r, j] = (gy[r, j] * weight[j] - p - (x[r, j] - c) * a * q) * a
+                gx[at + j] = gy[at + j] * weight[j] * a - b - (x[at + j] - high) * d
