@@ -15,7 +15,7 @@ import numpy as np
 from conv_report import number, print_table
 from machine import positive
 from train_bench import figure
-from train_rows import PASSES, Row, conclude, parser
+from train_rows import PASSES, Row, conclude, parser, print_troubles
 
 NETWORK, SIDE, BATCHES = "resnet34", 224, (8, 16, 32, 64)
 QUICK_SIDE, QUICK_BATCHES = 64, (2, 4)
@@ -55,9 +55,7 @@ def show(rows: list[Row]) -> None:
                 )
             )
     print_table("", dict.fromkeys(columns, "right") | dict.fromkeys(columns[:2], "left"), cells)
-    for row in rows:
-        for name, trouble in row["trouble"].items():
-            print(f"batch {row['batch']}: {name}: {trouble}")
+    print_troubles(rows)
 
 
 def draw(rows: list[Row], path: Path) -> None:

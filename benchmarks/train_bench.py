@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from conv_report import number, print_table
-from train_rows import PASSES, Row, conclude, parser
+from train_rows import PASSES, Row, conclude, parser, print_troubles
 
 BATCH = {
     "lenet5": 64,
@@ -46,9 +46,7 @@ def ratio(row: Row, library: str, which: str, key: str) -> float | None:
 def show(rows: list[Row]) -> None:
     cells = [_cells(row, which) for row in rows for which in PASSES]
     print_table("", dict.fromkeys(COLUMNS, "right") | dict.fromkeys(COLUMNS[:2], "left"), cells)
-    for row in rows:
-        for name, trouble in row["trouble"].items():
-            print(f"{row['network']}: {name}: {trouble}")
+    print_troubles(rows)
 
 
 def _cells(row: Row, which: str) -> tuple[str, ...]:

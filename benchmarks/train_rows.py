@@ -25,6 +25,7 @@ Row = dict[str, Any]
 Job = tuple[str, int, int]  # network, batch, side
 
 SAMPLES, QUICK_SAMPLES = 5, 1
+QUIET = 0.1  # cores that others may use: beyond that a turn is taken again
 PASSES = {"infer": ("minicnn", "torch", "onnxruntime"), "train": ("minicnn", "torch")}
 WORKER = Path(__file__).resolve().with_name("train_worker.py")
 
@@ -89,20 +90,29 @@ def measure(job: Job, libraries: list[str], threads: int, samples: int) -> Row:
 
 
 def _take_turns(row: Row, which: str, workers: dict[str, Worker], samples: int) -> None:
-    seconds: dict[str, list[float]] = {name: [] for name in workers}
-    for turn in range(1, samples + 1):
-        for name, worker in workers.items():
-            said = worker.ask("step") if name not in row["trouble"] else {}
-            if said and _fine(row, name, said):
-                seconds[name].append(said["seconds"])
-                place = f"{row['network']}, batch {row['batch']}: {which} {turn}/{samples}"
+    """Take ``samples`` quiet turns; where other programs disturb more than half, the quietest ones."""
+    turns: list[dict[str, dict[str, Any]]] = []
+    while sum(_beside(turn) <= QUIET for turn in turns) < samples and len(turns) < 2 * samples:
+        turns.append({})
+        for name in [name for name in workers if name not in row["trouble"]]:
+            said = workers[name].ask("step")
+            if _fine(row, name, said):
+                turns[-1][name] = said
+                place = f"{row['network']}, batch {row['batch']}: {which}, turn {len(turns)}"
                 print(f"{place}: {name} {said['seconds']:.4f} s", file=sys.stderr, flush=True)
-    for name, worker in workers.items():
-        said = worker.ask("memory") if name not in row["trouble"] else {}
-        if said and _fine(row, name, said):
-            median = statistics.median(seconds[name])
-            figures = {"seconds": median, "samples": seconds[name], "peak": said["peak"], "total": said["total"]}
-            row.setdefault(name, {})[which] = figures
+    quietest = sorted(turns, key=_beside)[:samples]
+    row["beside"] = max(row.get("beside", 0.0), *map(_beside, quietest))
+    for name in [name for name in workers if name not in row["trouble"]]:
+        said = workers[name].ask("memory")
+        if _fine(row, name, said):
+            seconds = [turn[name]["seconds"] for turn in quietest]
+            figures = {"seconds": statistics.median(seconds), "samples": seconds}
+            row.setdefault(name, {})[which] = figures | {"peak": said["peak"], "total": said["total"]}
+
+
+def _beside(turn: dict[str, dict[str, Any]]) -> float:
+    """The cores that other programs kept busy while the worst of the libraries was timed."""
+    return max((said["beside"] for said in turn.values()), default=0.0)
 
 
 def _fine(row: Row, name: str, said: dict[str, Any]) -> bool:
@@ -110,6 +120,16 @@ def _fine(row: Row, name: str, said: dict[str, Any]) -> bool:
     if trouble:
         row["trouble"][name] = trouble
     return not trouble
+
+
+def print_troubles(rows: list[Row]) -> None:
+    """What a reader of the table must know: which library failed and why, and which rows other programs disturbed."""
+    for row in rows:
+        place = f"{row['network']}, batch {row['batch']}"
+        for name, trouble in row["trouble"].items():
+            print(f"{place}: {name}: {trouble}")
+        if row["beside"] > QUIET:
+            print(f"{place}: disturbed, other programs kept {row['beside']:.1f} cores busy")
 
 
 # ---- the programs around them

@@ -11,6 +11,7 @@ import argparse
 import ctypes
 import gc
 import json
+import os
 import statistics
 import sys
 import time
@@ -76,14 +77,27 @@ def memory(before: int | None) -> dict[str, int | None]:
 def answer(call: Callable[[], Any]) -> dict[str, Any]:
     """Seconds of a step: the median of as many as fill a sample, without the first where there are others.
 
-    The first finds cold caches and sleeping threads, perhaps all on one core: a long step hardly notices.
+    The first finds cold caches and sleeping threads, perhaps all on one core: a long step hardly notices. ``beside`` is
+    how many cores other programs kept busy meanwhile.
     """
     seconds: list[float] = []
+    before = used_by_others()
     while sum(seconds) < SAMPLE_SECONDS:
         start = time.perf_counter()
         result = call()
         seconds.append(time.perf_counter() - start)
-    return {"seconds": statistics.median(seconds[1:] or seconds), "finite": bool(np.isfinite(result).all())}
+    beside = max(0.0, used_by_others() - before) / sum(seconds)
+    median = statistics.median(seconds[1:] or seconds)
+    return {"seconds": median, "beside": beside, "finite": bool(np.isfinite(result).all())}
+
+
+def used_by_others() -> float:
+    """Seconds of processor time that other programs (and a hypervisor) used so far; 0 where that is not told."""
+    facts = Path("/proc/stat")
+    if not facts.is_file():
+        return 0.0
+    user, nice, system, _idle, _waiting, *interrupts = facts.read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]
+    return sum(map(int, (user, nice, system, *interrupts))) / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
 def say(**said: Any) -> None:

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import math
+import subprocess
 import sys
 from functools import partial
 from pathlib import Path
@@ -39,6 +40,7 @@ class Scripted:
     asked: list[tuple[str, ...]]
     said: dict[str, dict]
     cold: set[str]  # libraries that compile the next time they start
+    busy: dict[int, float]  # cores that others use while a step of this number is timed
 
     def __init__(self, library, which, job, threads):
         self.library, self.which, self.count = library, which, 0
@@ -50,7 +52,11 @@ class Scripted:
         self.asked.append((self.library, self.which, what))
         self.count += 1
         memory = {"peak": 100.0 * self.count, "total": 1000.0}
-        found = memory if what == "memory" else {"seconds": float(self.count), "finite": True}
+        found = (
+            memory
+            if what == "memory"
+            else {"seconds": float(self.count), "beside": self.busy.get(self.count, 0.0), "finite": True}
+        )
         return found | self.said.get(self.library, {}).get(f"{what} {self.which}", {})
 
     def close(self):
@@ -59,7 +65,7 @@ class Scripted:
 
 @pytest.fixture
 def scripted(monkeypatch):
-    Scripted.asked, Scripted.said, Scripted.cold = [], {}, set()
+    Scripted.asked, Scripted.said, Scripted.cold, Scripted.busy = [], {}, set(), {}
     monkeypatch.setattr(train_rows, "Worker", Scripted)
     return Scripted
 
@@ -89,6 +95,31 @@ def test_a_process_that_compiled_is_replaced(scripted):
 
 
 @pytest.mark.parametrize(
+    ("busy", "kept", "beside"),
+    [
+        ({}, [1, 2, 3], 0.0),
+        ({2: 0.5}, [1, 3, 4], 0.0),
+        ({1: 0.3, 2: 0.5, 3: 0.6, 4: 0.2, 5: 0.4, 6: 0.05}, [6, 4, 1], 0.3),
+    ],
+)
+def test_a_disturbed_turn_is_taken_again_at_most_so_often(scripted, capsys, busy, kept, beside):
+    scripted.busy = busy
+    row = measured(["minicnn"])
+    train_bench.show([row])
+    assert ("disturbed, other programs kept 0.3 cores" in capsys.readouterr().out) == (beside > 0.1)
+    assert row["minicnn"]["train"]["samples"] == kept and row["beside"] == beside
+
+
+def test_what_others_use_is_noticed():
+    """Another process that works for half a second is most of what is used meanwhile."""
+    before = train_worker.used_by_others()
+    work = "import time\nwhile time.process_time() < 0.5: pass"
+    subprocess.run([sys.executable, "-c", work], check=True)
+    if Path("/proc/stat").is_file():
+        assert train_worker.used_by_others() - before > 0.4
+
+
+@pytest.mark.parametrize(
     ("said", "state"),
     [
         ({"torch": {"ready": {"trouble": "no torchvision", "parameters": None}}}, "right"),
@@ -106,7 +137,7 @@ def test_a_missing_peer_is_left_out_and_what_differs_is_wrong(scripted, capsys, 
     output = capsys.readouterr().out
     assert ("WRONG" in output) == (state == "wrong")
     for name, trouble in row["trouble"].items():
-        assert f"lenet5: {name}: {trouble}" in output
+        assert f"lenet5, batch 64: {name}: {trouble}" in output
         assert (name, "train", "memory") not in scripted.asked, "no more is asked of it"
         assert (name, "infer", "memory") in scripted.asked or (name, "train", "start") not in scripted.asked
 
@@ -124,7 +155,7 @@ def test_the_program_writes_and_draws(scripted, with_peers, tmp_path, capsys):
     assert [(row["network"], row["batch"], row["side"]) for row in rows] == [("lenet5", 2, 64), ("vgg16", 2, 64)]
     said = capsys.readouterr()
     assert picture.read_bytes().startswith(b"\x89PNG") and "images/s" in said.out
-    assert "vgg16, batch 2: train 1/1: torch 1.0000 s" in said.err
+    assert "vgg16, batch 2: train, turn 1: torch 1.0000 s" in said.err
     scripted.said = {"torch": {"ready": {"parameters": 6}}}
     assert train_bench.main(["--networks", "lenet5", "--threads", "1"]) == 1
     assert train_bench.main(["--threads", "100000"]) == 2
