@@ -66,16 +66,19 @@ def _as_array(value: Any) -> Array:
 
 
 class _Sum:
-    """The gradients that have arrived at one place: kept by reference, then added without copying more than once."""
+    """The gradients that have arrived at one place: kept by reference, then added into one that is nobody else's."""
 
     __slots__ = ("array", "owned")
 
     def __init__(self, array: Array, owned: bool) -> None:
         self.array, self.owned = array, owned
 
-    def add(self, array: Array) -> None:
+    def add(self, array: Array, owned: bool) -> None:
         if self.owned:
             self.array += array
+        elif owned:
+            array += self.array
+            self.array, self.owned = array, True
         else:
             self.array, self.owned = _as_array(self.array + array), True
 
@@ -99,10 +102,10 @@ class _Arrivals:
             if arrived is None:
                 sums[output] = _Sum(array, owned)
             else:
-                arrived.add(array)
+                arrived.add(array, owned)
         elif edge is not None:
             if id(edge) in self._leaves:
-                self._leaves[id(edge)][1].add(array)
+                self._leaves[id(edge)][1].add(array, owned)
             else:
                 self._leaves[id(edge)] = (edge, _Sum(array, owned))
 

@@ -74,6 +74,23 @@ def test_shared_subgraph_is_visited_once():
     assert_close(x.grad.numpy(), 16 * x.data)
 
 
+@pytest.mark.parametrize("newest", ["own", "upstream"])
+def test_gradients_are_added_into_one_that_is_nobody_elses(newest):
+    """As of a residual block: one branch passes on the upstream gradient itself, the other makes one of its own."""
+    x, seed, places = leaf(3), np.ones(3), []
+
+    def own(gy, needs):
+        gx = gy * 2
+        places.append(gx.__array_interface__["data"])
+        return (gx,)
+
+    vjps = {"own": own, "upstream": lambda gy, needs: (gy,)}
+    older, newer = (minicnn.record(name, x.data * 1, (x,), vjps[name]) for name in sorted(vjps, key=newest.__eq__))
+    (older + newer).backward(seed)
+    assert x.grad.tolist() == [3] * 3 and seed.tolist() == [1] * 3
+    assert x.grad.data.__array_interface__["data"] == places[0], "the sum lies elsewhere"
+
+
 def test_several_outputs_of_which_one_is_used():
     x = leaf(4)
     _, right = ops.split(x, 2)
