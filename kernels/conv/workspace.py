@@ -1,8 +1,9 @@
 """Scratch memory of the convolutions, bounded.
 
-On the CPU a fresh large array is mapped anew and page-faults on every first touch, so each thread keeps one buffer a
-purpose. On the GPU CuPy's pool hands out memory at once; it reuses memory in the order of the stream that freed it,
-which makes scratch safe with any number of streams and threads.
+On the CPU each thread keeps one buffer a purpose, whose addresses are still in the cache when the next convolution
+writes there; a large one, which no cache holds, goes back to the arena. On the GPU CuPy's pool hands out memory at
+once; it reuses memory in the order of the stream that freed it, which makes scratch safe with any number of streams
+and threads.
 """
 
 import threading
@@ -13,6 +14,8 @@ from minicnn.kernels.arrays import Array, allocate, is_cupy
 WORKSPACE_BYTES = 4 << 20
 # On a GPU, which wants few launches and large products. Two chunks are alive where one follows another.
 GPU_WORKSPACE_BYTES = 256 << 20
+# A larger buffer is not kept.
+KEPT_BYTES = 8 << 20
 
 _kept = threading.local()
 
@@ -24,11 +27,11 @@ def allowed_bytes(like: Array) -> int:
 
 def scratch(like: Array, purpose: str, shape: tuple[int, int]) -> Array:
     """An uninitialised matrix of the dtype and device of ``like``, valid until the next call for ``purpose``."""
-    if is_cupy(like):
+    size = shape[0] * shape[1]
+    if is_cupy(like) or size * like.itemsize > KEPT_BYTES:
         return allocate(like, shape)
     buffers: dict[tuple[str, str], Array] = _kept.__dict__.setdefault("buffers", {})
     key = (purpose, like.dtype.char)
-    size = shape[0] * shape[1]
     if key not in buffers or buffers[key].size < size:
         buffers[key] = allocate(like, (size,))
     return buffers[key][:size].reshape(shape)

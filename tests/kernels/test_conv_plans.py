@@ -255,6 +255,16 @@ def test_scratch_is_bounded_and_reused(allowed, monkeypatch):
         assert {key: id(buffer) for key, buffer in buffers.items()} == before
 
 
+def test_large_scratch_goes_back(monkeypatch):
+    monkeypatch.setattr(workspace, "_kept", threading.local())
+    x = np.zeros(1, np.float32)
+    most = workspace.scratch(x, "rows", (2, workspace.KEPT_BYTES // 8))
+    assert np.shares_memory(most, workspace.scratch(x, "rows", (1, 1)))
+    larger = workspace.scratch(x, "rows", (2, workspace.KEPT_BYTES // 8 + 1))
+    assert larger.shape == (2, workspace.KEPT_BYTES // 8 + 1) and larger.dtype == x.dtype
+    assert not any(np.shares_memory(larger, buffer) for buffer in workspace._kept.buffers.values())
+
+
 @pytest.mark.parametrize(
     ("fitting", "pixels", "images", "expected"),
     [(1, 100, 8, 1), (30, 100, 8, 25), (99, 100, 8, 50), (100, 100, 8, 100), (250, 100, 8, 200), (9999, 100, 8, 800)],
