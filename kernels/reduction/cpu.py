@@ -1,41 +1,52 @@
-"""Numba twins of the reductions: ``n`` batch, ``k`` channel, ``j`` position. Sums are float64.
-
-Serial: memory is what they wait for, and they read it in its order.
-"""
+"""Numba twins of the reductions: ``n`` batch, ``k`` channel, ``j`` position. Sums are float64."""
 
 import numpy as np
+from numba import prange
 
 from minicnn.kernels.jit import kernel
+
+BLOCK = 1 << 16  # numbers of a matrix that one worker sums: a fact of shapes, not of threads
 
 
 def channel_sum(x, y):
     """x (N, K, S) -> y (K,)."""
-    total = np.zeros(y.size)
-    if x.shape[2] == 1:
-        _add_columns(x.reshape(x.shape[:2]), total)
+    n, k, s = x.shape
+    if s == 1:
+        rows = max(4, BLOCK // max(k, 1))
+        parts = np.zeros((-(-n // rows), k))
+        _add_columns(x.reshape(-1), rows, k, parts)
+        y[...] = parts.sum(0)
     else:
-        _add_rows(x, total)
-    y[...] = total
+        _add_rows(x.reshape(-1), n, s, y)
 
 
-@kernel(parallel=False)
-def _add_rows(x, total):
-    """total (K) += sums over n and j of x (N, K, S)."""
-    for n in range(x.shape[0]):
-        for k in range(x.shape[1]):
-            row = 0.0
-            for j in range(x.shape[2]):
-                row += np.float64(x[n, k, j])
-            total[k] += row
+@kernel()
+def _add_rows(x, images, size, y):
+    """x (N*K*S) -> y (K)."""
+    channels, length = np.uintp(y.size), np.uintp(size)
+    for k in prange(y.size):
+        total = 0.0
+        for n in range(np.uintp(images)):
+            start = (n * channels + np.uintp(k)) * length
+            for j in range(start, start + length):
+                total += np.float64(x[j])
+        y[k] = total
 
 
-@kernel(parallel=False)
-def _add_columns(x, total):
-    """total (K) += sums over n of x (N, K), four rows at a time: a quarter of the traffic of ``total``."""
-    rows, wide = x.shape[0], np.float64
-    for n in range(0, rows - rows % 4, 4):
-        for k in range(x.shape[1]):
-            total[k] += (wide(x[n, k]) + wide(x[n + 1, k])) + (wide(x[n + 2, k]) + wide(x[n + 3, k]))
-    for n in range(rows - rows % 4, rows):
-        for k in range(x.shape[1]):
-            total[k] += wide(x[n, k])
+@kernel()
+def _add_columns(x, block, columns, parts):
+    """x (N*K) -> parts (blocks, K), zero on entry: four rows at a time, a quarter of the traffic of a part."""
+    wide, width = np.float64, np.uintp(columns)
+    rows = x.size // max(columns, 1)
+    for b in prange(len(parts)):
+        first, end, part = b * block, min(b * block + block, rows), parts[b]
+        fours = first + (end - first) // 4 * 4
+        for n in range(first, fours, 4):
+            at = np.uintp(n) * width
+            for k in range(width):
+                upper = wide(x[at + k]) + wide(x[at + width + k])
+                part[k] += upper + (wide(x[at + 2 * width + k]) + wide(x[at + 3 * width + k]))
+        for n in range(fours, end):
+            at = np.uintp(n) * width
+            for k in range(width):
+                part[k] += wide(x[at + k])

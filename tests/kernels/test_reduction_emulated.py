@@ -52,6 +52,11 @@ def test_on_the_cpu(shape, dtype):
     assert_close(y, reference(x), TOLERANCES[dtype])
 
 
+def test_columns_of_several_blocks_on_the_cpu():
+    x = drawn((70, 5000), "float32")
+    assert_close(channel_sum(x), reference(x), 1e-7)
+
+
 @pytest.mark.parametrize("shape", [(1 << 15, 1), (1, 1, 1 << 15)], ids=str)
 def test_many_small_numbers_beside_a_large_one(gpu, shape):
     """In float32 every single addition would be lost."""
