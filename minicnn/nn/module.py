@@ -87,7 +87,9 @@ class Module:
     if not TYPE_CHECKING:  # called only when the ordinary lookup fails
 
         def __getattr__(self, name: str) -> Any:
-            if "_buffers" not in self.__dict__ and not name.startswith("__"):
+            if name.startswith("__"):  # Python asks, when it copies a module for example: no spelling mistake
+                raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+            if "_buffers" not in self.__dict__:
                 raise self._not_initialised(name)
             close = difflib.get_close_matches(name, [key for key in dir(self) if not key.startswith("_")], 1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
