@@ -59,16 +59,14 @@ def fuse(model: M, input_shape: Sequence[int] | None = None) -> M:
 
 
 def _shape(model: nn.Module, input_shape: Sequence[int] | None) -> tuple[int, ...]:
-    """The shape to trace with; that of the catalog has the channels that the model was built with."""
+    """The shape to trace with; by default one image as the catalog describes it."""
     if input_shape is None:
-        info = getattr(model, "info", None)
-        if info is None:
+        if getattr(model, "info", None) is None:
             raise ArgumentError(
                 f"fuse: this {type(model).__name__} is not of the catalog, so its input is not known; "
                 "fix: fuse(model, input_shape=(3, 224, 224))"
             )
-        channels = next((p.shape[1] for p in model.parameters() if p.ndim == 4), info.input_shape[0])
-        input_shape = (channels, *info.input_shape[1:])
+        input_shape = model.input_shape  # of a Network (minicnn/models/network.py)
     if not isinstance(input_shape, (tuple, list)):
         raise ArgumentError(f"fuse: input_shape={input_shape!r}, expected a shape such as (3, 224, 224)")
     shape = tuple(integer("fuse", "input_shape", size, 1) for size in input_shape)

@@ -67,7 +67,7 @@ class Network(Module):
     @property
     def stages(self) -> tuple[Stage, ...]:
         """Name, stride and channels of every stage, found by shapes alone."""
-        channels, height, width = self._input_shape()
+        channels, height, width = self.input_shape
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
@@ -101,13 +101,19 @@ class Network(Module):
             self(Tensor(ShapeArray((1, *image), np.float32)))
         return found
 
-    def _input_shape(self) -> tuple[int, int, int]:
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image: those of the catalog, with the channels it was built with.
+
+        **Raises** ArgumentError for a network that was built by hand.
+        """
         if self.info is None:
             raise ArgumentError(
-                f"{type(self).__name__}.stages: built by hand; fix: models.create(name), or stage_outputs(x)"
+                f"{type(self).__name__}.input_shape: built by hand, so its images are not known; "
+                "fix: models.create(name), or for the stages stage_outputs(x)"
             )
         channels, height, width = self.info.input_shape
-        channels = next((p.shape[1] for p in self.parameters() if p.ndim == 4), channels)  # as it was built
+        channels = next((p.shape[1] for p in self.parameters() if p.ndim == 4), channels)
         return channels, height, width
 
     @property

@@ -7,6 +7,7 @@ from safetensors.numpy import load_file, save_file
 import minicnn
 from minicnn import Tensor, fuse, models, nn, ops
 from minicnn.errors import ArgumentError
+from minicnn.kernels import fused as K
 from minicnn.random import Generator
 from tests.emulator import emulated_gpu
 from tests.fused import answers, check, images, lived_in, norms
@@ -291,6 +292,28 @@ def test_other_channels_and_without_gradients():
     with minicnn.no_grad():
         net = models.create("elu_resnet20_cifar10", in_channels=1, num_classes=3, generator=Generator(0)).double()
         assert not norms(check(net, images(1, 8), 1e-9))
+
+
+def test_activations_and_sums_write_over_what_convolutions_put_out(monkeypatch):
+    """Inference after fusing: a convolution, and one pass in place for the sum and the ReLU that follow."""
+    net, seen = models.create("resnet20_cifar10", generator=Generator(0)), []
+
+    def watched(x, other, low, high, out=None):
+        seen.append((out is x or (out is not None and out is other), other is not None))
+        return bounded_forward(x, other, low, high, out)
+
+    bounded_forward = K.bounded_forward
+    fused = fuse(net)
+    monkeypatch.setattr(K, "bounded_forward", watched)
+    answers(fused, images(3, 8, "float32"))
+    assert seen.count((True, False)) == 10 and seen.count((True, True)) == 9 and len(seen) == 19
+
+
+def test_the_input_of_a_network():
+    net = models.create("resnet20_cifar10", in_channels=1)
+    assert net.input_shape == (1, 32, 32) and models.create("lenet5").input_shape == (1, 32, 32)
+    with pytest.raises(ArgumentError, match=r"ResNetCifar.input_shape: built by hand.*fix: models.create"):
+        type(net)().input_shape  # noqa: B018
 
 
 def test_what_cannot_be_fused():
