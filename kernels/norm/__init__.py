@@ -35,6 +35,17 @@ def moments(x: Array, shape: tuple[int, int], eps: float) -> tuple[Array, Array,
     return mean, var, rstd
 
 
+def normalise(
+    x: Array, shape: tuple[int, int], weight: Array | None, bias: Array | None, eps: float
+) -> tuple[Array, Array, Array, Array]:
+    """``y`` of ``channels_forward`` with the ``moments`` of x, in one visit where a statistic fits a cache."""
+    mean, var, rstd = (allocate(x, shape, float) for _ in range(3))
+    y = allocate(x, x.shape)
+    if not is_abstract(x):
+        twin(__name__, x).normalise(_rows(x), weight, bias, eps, mean, var, rstd, _rows(y))
+    return y, mean, var, rstd
+
+
 def channels_forward(x: Array, mean: Array, rstd: Array, weight: Array | None, bias: Array | None) -> Array:
     """``y = (x - mean) * rstd * weight + bias``; mean, rstd (1, C) or (N, G), weight, bias (C) or None."""
     y = allocate(x, x.shape)

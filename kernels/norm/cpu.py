@@ -30,7 +30,15 @@ def _given(weight, size, dtype, otherwise):
 
 def moments(x, eps, mean, var, rstd):
     """x (N, C, S); the others (1, C) or (N, G)."""
-    _moments(x.reshape(-1), _layout(x, mean), eps, mean.reshape(-1), var.reshape(-1), rstd.reshape(-1))
+    normalise(x, None, None, eps, mean, var, rstd, np.empty((0, 0, 0), x.dtype))
+
+
+def normalise(x, weight, bias, eps, mean, var, rstd, y):
+    """``moments`` and ``channels_forward`` in one visit; a ``y`` without elements is not written."""
+    c = x.shape[1]
+    weight, bias = _given(weight, c, x.dtype, 1), _given(bias, c, x.dtype, 0)
+    flat = (array.reshape(-1) for array in (mean, var, rstd, y))
+    _normalise(x.reshape(-1), weight, bias, _layout(x, mean), eps, *flat)
 
 
 def channels_forward(x, mean, rstd, weight, bias, y):
@@ -78,10 +86,10 @@ def layer_norm_grads(gy, x, mean, rstd, weight, gx, gw, gb):
     """gy, x, gx (R, S), mean and rstd (R), weight (S) or None, gw and gb (S)."""
     rows, size = x.shape
     blocks = -(-rows // LAYER_NORM_BLOCK)
-    gw_parts, gb_parts = np.zeros((blocks, size)), np.zeros((blocks, size))
+    gw_parts, gb_parts = np.zeros((2, blocks, size), x.dtype)
     inputs = (gy.reshape(-1), x.reshape(-1), mean, rstd, _given(weight, size, x.dtype, 1))
     _slices_grads(*inputs, LAYER_NORM_BLOCK, gx.reshape(-1), gw_parts.reshape(-1), gb_parts.reshape(-1))
-    gw[...], gb[...] = gw_parts.sum(0), gb_parts.sum(0)
+    gw[...], gb[...] = gw_parts.sum(0, dtype=float), gb_parts.sum(0, dtype=float)
 
 
 @helper
@@ -117,10 +125,21 @@ def _parts(center, like):
     return high, center - high if isfinite(high) else 0.0
 
 
+@helper
+def _affine(x, at, size, center, scale, shift, y):
+    """y = (x - center) * scale + shift for one row."""
+    kind = x.dtype.type
+    high, rest = _parts(center, x)
+    a, b = kind(scale), kind(shift - rest * scale)
+    at = np.uintp(at)
+    for j in range(at, at + np.uintp(size)):
+        y[j] = (x[j] - high) * a + b
+
+
 @kernel()
-def _moments(x, layout, eps, mean, var, rstd):
-    """x (N*C*S), the others one number a statistic; nothing to average gives mean 0 and variance 0."""
-    first, step, count, _, size = layout
+def _normalise(x, weight, bias, layout, eps, mean, var, rstd, y):
+    """x and y (N*C*S), weight and bias (C), the others one number a statistic; none to average gives 0 and 0."""
+    first, step, count, channels, size = layout
     for t in prange(mean.size):
         center, spread = 0.0, 0.0
         if count * size:
@@ -131,17 +150,11 @@ def _moments(x, layout, eps, mean, var, rstd):
                 squares += row_squares
             center, spread = _spread_of(total, squares, count * size, pivot)
         mean[t], var[t], rstd[t] = center, spread, 1.0 / np.sqrt(spread + eps)
-
-
-@helper
-def _affine(x, at, size, center, scale, shift, y):
-    """y = (x - center) * scale + shift for one row."""
-    kind = x.dtype.type
-    high, rest = _parts(center, x)
-    a, b = kind(scale), kind(shift - rest * scale)
-    at = np.uintp(at)
-    for j in range(at, at + np.uintp(size)):
-        y[j] = (x[j] - high) * a + b
+        if y.size:
+            for i in range(count):
+                r = t * first + i * step
+                c = r % channels
+                _affine(x, r * size, size, center, rstd[t] * weight[c], np.float64(bias[c]), y)
 
 
 @kernel()
@@ -216,21 +229,21 @@ def _slices_forward(x, weight, bias, eps, mean, rstd, y):
 
 @kernel()
 def _slices_grads(gy, x, mean, rstd, weight, block, gx, gw, gb):
-    """gx (R*S), and for each block of rows its share of gw and gb, both (blocks*S) and zero on entry."""
+    """gx (R*S), and for each block of rows its share of gw and gb, both (blocks*S) of the dtype of x, zero on entry."""
     size, kind = np.uintp(weight.size), x.dtype.type
     for part in prange(gw.size // weight.size):
         start = np.uintp(part) * size
         for r in range(part * block, min(part * block + block, mean.size)):
             at, normal, p, q = np.uintp(r) * size, rstd[r], 0.0, 0.0
-            center = mean[r]
+            high, rest = _parts(mean[r], x)
+            a, b = kind(normal), kind(-rest * normal)
             for j in range(size):
-                g, z = np.float64(gy[at + j]), (x[at + j] - center) * normal
-                p += g * weight[j]
-                q += g * weight[j] * z
+                g, z = gy[at + j], (x[at + j] - high) * a + b
+                weighted = g * weight[j]
+                p += np.float64(weighted)
+                q += np.float64(weighted * z)
                 gw[start + j] += g * z
                 gb[start + j] += g
-            slope = q / size * normal * normal
-            high, rest = _parts(center, x)
-            a, b, d = kind(normal), kind(p / size * normal - rest * slope), kind(slope)
+            c, d = kind(p / size * normal), kind(q / size * normal)
             for j in range(size):
-                gx[at + j] = gy[at + j] * weight[j] * a - b - (x[at + j] - high) * d
+                gx[at + j] = gy[at + j] * weight[j] * a - c - ((x[at + j] - high) * a + b) * d

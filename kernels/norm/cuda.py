@@ -52,6 +52,14 @@ def channels_forward(
     _launch_pieces("channels_forward", x, x, mean, rstd, *affine, *_rows_of(x), *_layout(x, rstd), y)
 
 
+def normalise(
+    x: Array, weight: Array | None, bias: Array | None, eps: float, mean: Array, var: Array, rstd: Array, y: Array
+) -> None:
+    """``moments`` and ``channels_forward``."""
+    moments(x, eps, mean, var, rstd)
+    channels_forward(x, mean, rstd, weight, bias, y)
+
+
 def channels_grads(
     gy: Array,
     x: Array,

@@ -89,8 +89,7 @@ def _normalised(
 ) -> tuple[Tensor, Array, Array]:
     """x, weight and bias -> y, and the float64 mean and variance of ``shape`` that normalised it."""
     xa, wa, ba = arrays
-    mean, var, rstd = K.moments(xa, shape, eps)
-    y = K.channels_forward(xa, mean, rstd, wa, ba)
+    y, mean, var, rstd = K.normalise(xa, shape, wa, ba, eps)
     return record(op, y, tensors, lambda gy, needs: K.channels_grads(gy, xa, mean, rstd, wa, needs)), mean, var
 
 

@@ -1,4 +1,4 @@
-"""CPU twins of the normalisations through their gates: the formulas in float64, far means, every layout of statistics."""
+"""CPU twins of the normalisations through their gates: the formulas in float64, far means, all layouts of statistics."""
 
 import numpy as np
 import pytest
@@ -55,6 +55,8 @@ def test_forward_and_backward_are_the_formulas(shape, groups, far):
         assert_close(array.reshape(-1), expected.reshape(-1), 1e-13 if far == 0 else 1e-11)
     y = K.channels_forward(x, found[0], found[2], weight, bias)
     assert_close(y, z * weight[:, None] + bias[:, None], 1e-6)
+    for array, expected in zip(K.normalise(x, statistics(shape, groups), weight, bias, eps), (y, *found), strict=True):
+        assert np.array_equal(array, expected)
     seen, axes = shared(shape, groups)
     wide = gy.astype(float)
     g, z_shared = (wide * weight[:, None]).reshape(seen), z.reshape(seen)
