@@ -3,8 +3,8 @@
     python train_worker.py LIBRARY NETWORK infer|train BATCH SIDE THREADS
 
 It says when it is ready, after a first step, and then answers each line of its input with a line of JSON: ``step`` with
-the seconds of a step, ``memory`` with the most that was resident. Before every answer it waits until its idle threads
-sleep, so that they take nothing from whoever is asked next. ``train_rows.py`` holds the other end.
+the seconds of a step, ``memory`` with the most that was resident during them. Before every answer it waits until its
+idle threads sleep, so that they take nothing from whoever is asked next. ``train_rows.py`` holds the other end.
 """
 
 import argparse
@@ -111,7 +111,9 @@ def converse(chosen: argparse.Namespace) -> None:
         make(*batch_of(chosen.network, WARM_BATCH, min(WARM_SIDE, chosen.side))).call()
         before = baseline()
         call, parameters = make(*batch_of(chosen.network, chosen.batch, chosen.side))
-        say(parameters=parameters, finite=answer(call)["finite"], compiled=bool(compiled))
+        finite = answer(call)["finite"]
+        forget_peak()  # of building the network, which fusing or exporting did beside another copy
+        say(parameters=parameters, finite=finite, compiled=bool(compiled))
         for line in sys.stdin:
             say(**(memory(before) if line.strip() == "memory" else answer(call)))
 
