@@ -32,7 +32,7 @@ def is_abstract(x: Array) -> bool:
 
 def is_cupy(x: Array) -> bool:
     """Whether ``x`` is a CuPy array, told without importing CuPy."""
-    return type(x).__module__.partition(".")[0] == "cupy"
+    return type(x) is not np.ndarray and type(x).__module__.partition(".")[0] == "cupy"
 
 
 def is_array(x: object) -> bool:
@@ -74,6 +74,8 @@ def array_module(x: Array) -> Any:
 
 def device_of(x: Array) -> str:
     """``"cpu"``, ``"cuda:<index>"`` or ``"abstract"``."""
+    if type(x) is np.ndarray:
+        return "cpu"
     if is_abstract(x):
         return "abstract"
     return f"cuda:{x.device.id}" if is_cupy(x) else "cpu"

@@ -126,7 +126,7 @@ def _record(name: str, y: tuple[Array, ...], inputs: tuple[Any, ...], vjp: Vjp) 
     _share_versions(outputs, tensors)
     if is_grad_enabled():
         edges = tuple([None if x is None else x.edge for x in tensors])
-        if any([edge is not None for edge in edges]):
+        if any(edge is not None for edge in edges):
             facts = tuple([None if x is None else (x.shape, x.dtype) for x in tensors])
             node = Node(name, len(outputs), edges, facts, vjp)
             node.layers = running_layers()

@@ -1,7 +1,8 @@
 """Numba twins of the activations.
 
 Elementwise ones see flat arrays of one dtype; ``i`` runs over elements. Softmax sees (n, c, s): ``r`` = (n, i)
-flattened is one distribution over ``c``.
+flattened is one distribution over ``c``. Flat views are made one a line: Numba drops what is written into a view that a
+tuple carried.
 
 Constants have the dtype of the array: to Numba a float32 plus 1 is a float64, in which half as many are computed at a
 time.
@@ -283,7 +284,8 @@ def _first(r, classes, positions):
 @kernel()
 def softmax_forward(x, y):
     classes, positions = np.uintp(x.shape[1]), np.uintp(x.shape[2])
-    flat, out = x.reshape(-1), y.reshape(-1)
+    flat = x.reshape(-1)
+    out = y.reshape(-1)
     for r in prange(x.shape[0] * x.shape[2]):
         first = _first(r, classes, positions)
         top = largest(flat, first, classes, positions)
@@ -300,7 +302,9 @@ def softmax_forward(x, y):
 @kernel()
 def softmax_grad_x(gy, y, gx):
     classes, positions = np.uintp(y.shape[1]), np.uintp(y.shape[2])
-    upstream, flat, out = gy.reshape(-1), y.reshape(-1), gx.reshape(-1)
+    upstream = gy.reshape(-1)
+    flat = y.reshape(-1)
+    out = gx.reshape(-1)
     for r in prange(y.shape[0] * y.shape[2]):
         first = _first(r, classes, positions)
         total = 0.0
@@ -316,7 +320,8 @@ def softmax_grad_x(gy, y, gx):
 @kernel()
 def log_softmax_forward(x, y):
     classes, positions = np.uintp(x.shape[1]), np.uintp(x.shape[2])
-    flat, out = x.reshape(-1), y.reshape(-1)
+    flat = x.reshape(-1)
+    out = y.reshape(-1)
     for r in prange(x.shape[0] * x.shape[2]):
         first = _first(r, classes, positions)
         top = largest(flat, first, classes, positions)
@@ -331,7 +336,9 @@ def log_softmax_forward(x, y):
 @kernel()
 def log_softmax_grad_x(gy, y, gx):
     classes, positions = np.uintp(y.shape[1]), np.uintp(y.shape[2])
-    upstream, flat, out = gy.reshape(-1), y.reshape(-1), gx.reshape(-1)
+    upstream = gy.reshape(-1)
+    flat = y.reshape(-1)
+    out = gx.reshape(-1)
     for r in prange(y.shape[0] * y.shape[2]):
         first = _first(r, classes, positions)
         total = 0.0

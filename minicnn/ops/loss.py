@@ -46,7 +46,9 @@ def _labels(op: str, x: Array, target: Any, ignore_index: int) -> Array:
         hint = "; one-hot labels: fix: target.argmax(1), or floats" if labels.shape == x.shape and x.ndim > 1 else ""
         raise ShapeError(f"{op}: target has shape {labels.shape}, expected {expected} for x of shape {x.shape}{hint}")
     check_device(op, ("x", x), ("target", labels))
-    if device_of(labels) == device_of(x) == "cpu":
+    whole = contiguous(labels.astype(np.int64, copy=False)).reshape(n, s)
+    # As unsigned numbers negative labels are the largest: one look tells the common case.
+    if device_of(labels) == device_of(x) == "cpu" and whole.view(np.uint64).max(initial=0) >= c:
         wrong = (labels != ignore_index) & ((labels < 0) | (labels >= c))
         if wrong.any():
             index = np.unravel_index(int(wrong.argmax()), labels.shape)
@@ -55,7 +57,7 @@ def _labels(op: str, x: Array, target: Any, ignore_index: int) -> Array:
                 f"{op}: target[{place}] is {int(labels[index])}, expected 0 to {c - 1} (x has {c} classes) or "
                 f"ignore_index={ignore_index}; fix: labels start at 0; give the model one output a class"
             )
-    return contiguous(labels.astype(np.int64, copy=False)).reshape(n, s)
+    return whole
 
 
 def _class_weight(op: str, x: Array, weight: Array | None) -> Array:

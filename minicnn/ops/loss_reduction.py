@@ -29,15 +29,21 @@ def reduced(losses: Array, reduction: str, count: Any) -> Array:
     if reduction == "none" or is_abstract(losses):
         return losses if reduction == "none" else allocate(losses, ())
     total = losses.sum(dtype=np.float64)
-    with np.errstate(all="ignore"):
-        value = total / count if reduction == "mean" else total
+    value = _over(total, count) if reduction == "mean" else total
     return array_module(losses).asarray(value, losses.dtype)
+
+
+def _over(x: Any, count: Any) -> Any:
+    """``x / count``, 0/0 without NumPy's warning."""
+    if isinstance(count, (int, float)) and count:
+        return x / count
+    with np.errstate(all="ignore"):
+        return x / count
 
 
 def scale_of(gy: Array, shape: tuple[int, ...], reduction: str, count: Any) -> Array:
     """The gradient of each single loss, given that of the reduced one."""
     if reduction == "none":
         return contiguous(gy).reshape(shape)
-    with np.errstate(all="ignore"):
-        each = gy / count if reduction == "mean" else gy
+    each = _over(gy, count) if reduction == "mean" else gy
     return array_module(gy).full(shape, each, gy.dtype)
