@@ -142,7 +142,7 @@ class Arena:
         """A new region, larger than needed if that can be had; whether there is one."""
         for bytes_ in (max(size, self.held, REGION), size):
             with suppress(OSError, OverflowError, ValueError):
-                pages = _mapped(bytes_ - bytes_ % GRAIN)
+                pages = _mapped(bytes_ - bytes_ % GRAIN, huge=self.held > 0)
                 break
         else:
             return False
@@ -176,12 +176,15 @@ class Arena:
                 region.pages.madvise(mmap.MADV_DONTNEED, place - begin, size)
 
 
-def _mapped(size: int) -> mmap.mmap:
-    """Fresh private memory in huge pages where the system has such, as NumPy asks for its own large arrays."""
+def _mapped(size: int, huge: bool) -> mmap.mmap:
+    """Fresh private memory, on demand in huge pages where the system has such.
+
+    The first region goes without: a program that needs no second one would only hold up to 2 MiB more.
+    """
     if not hasattr(mmap, "MAP_PRIVATE"):  # Windows
         return mmap.mmap(-1, size)
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    if hasattr(mmap, "MADV_HUGEPAGE"):
+    if huge and hasattr(mmap, "MADV_HUGEPAGE"):
         with suppress(OSError):
             pages.madvise(mmap.MADV_HUGEPAGE)
     return pages

@@ -190,11 +190,11 @@ def test_clear_gives_back_what_is_free(arena):
 def test_without_room_for_a_large_region_a_small_one_is_mapped(arena, monkeypatch):
     sizes = []
 
-    def scarce(size, real=module._mapped):
+    def scarce(size, huge, real=module._mapped):
         sizes.append(size)
         if size > 2 * MIB:
             raise OSError(12, "Cannot allocate memory")
-        return real(size)
+        return real(size, huge)
 
     monkeypatch.setattr(module, "_mapped", scarce)
     (x,) = make(arena, 2 * MIB)
