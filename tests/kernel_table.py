@@ -41,6 +41,14 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # (family, file, kernel) of algorithms without a CUDA twin -> the tests that prove it.
 CPU_ONLY = {
+    **{
+        ("conv", "columns_cpu.py", kernel): "tests/kernels/test_conv_plans.py"
+        for kernel in ("add_up", "columns_forward", "columns_grad_w", "columns_grad_x", "gather")
+    },
+    **{
+        ("linear", "product_cpu.py", kernel): "tests/kernels/test_product.py"
+        for kernel in ("product", "product_in_parts")
+    },
     ("conv", "winograd_cpu.py", "winograd_forward"): "tests/kernels/test_winograd.py",
     ("conv", "winograd_cpu.py", "winograd_grad_w"): "tests/kernels/test_winograd.py",
     ("pool", "windows_cpu.py", "tap_grad_x"): "tests/ops/test_pool.py",
@@ -50,14 +58,22 @@ CPU_ONLY = {
 }
 
 
+# Files whose kernels have CUDA twins, as those of cpu.py have.
+MORE_TWINS = ("conv/direct_cpu.py",)
+
+
 def cpu_twins() -> dict[str, list[str]]:
     """family -> the functions a gate can call: all of ``cpu.py``, in its order, but helpers and what is private."""
-    return {path.parent.name: _kernels_in(path) for path in sorted(KERNELS.glob("*/cpu.py"))}
+    twins = {path.parent.name: _kernels_in(path) for path in sorted(KERNELS.glob("*/cpu.py"))}
+    for name in MORE_TWINS:
+        twins[Path(name).parent.name] += _kernels_in(KERNELS / name)
+    return twins
 
 
 def cpu_only() -> set[tuple[str, str, str]]:
-    """(family, file, kernel) of everything in a ``*_cpu.py``."""
-    return {(p.parent.name, p.name, kernel) for p in KERNELS.glob("*/*_cpu.py") for kernel in _kernels_in(p)}
+    """(family, file, kernel) of everything in a ``*_cpu.py`` but ``MORE_TWINS``."""
+    files = set(KERNELS.glob("*/*_cpu.py")) - {KERNELS / name for name in MORE_TWINS}
+    return {(p.parent.name, p.name, kernel) for p in files for kernel in _kernels_in(p)}
 
 
 def _kernels_in(path: Path) -> list[str]:

@@ -43,7 +43,7 @@ class Passes(NamedTuple):
 
 PLANS: dict[str, Passes] = {
     "im2col": Passes(columns.forward, columns.grad_x, columns.grad_w),
-    "pointwise": Passes(columns.pointwise_forward, columns.pointwise_grad_x, columns.pointwise_grad_w),
+    "pointwise": Passes(columns.pointwise_forward, columns.pointwise_grad_x, columns.grad_w),
     "direct": Passes(direct.forward, direct.grad_x, direct.grad_w),
     "implicit_gemm": Passes(implicit_gemm.forward, implicit_gemm.grad_x, implicit_gemm.grad_w),
     "winograd": Passes(winograd.forward, winograd.grad_x, winograd.grad_w),

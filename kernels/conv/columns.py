@@ -4,17 +4,19 @@ With columns ``col`` (C/g*kh*kw, P), one column an output position, a group of K
 
     y = W @ col,      gW = gy @ col^T,      gcol = W^T @ gy,  gx = col2im(gcol).
 
-A chunk is a part of one image, whose product lands in NCHW directly, or several whole images, whose product
-(K/g, P) is spread over them while the bias is added. Columns are never saved: backward builds them again.
+Columns are never saved: backward builds them again. On the CPU ``blocked.py`` does all this, a block in each thread.
 
-On the GPU products of two matrices are cuBLAS at its best. A *batch* of products is less in CuPy: a transposed operand
-is copied, half is multiplied in float32 and bfloat16 without tensor cores. There the pointwise plan has columns too.
+On the GPU columns are made a chunk at a time: a part of one image, whose product lands in NCHW directly, or several
+whole images, whose product (K/g, P) is spread over them while the bias is added. Products of two matrices are cuBLAS at
+its best. A *batch* of products is less in CuPy: a transposed operand is copied, half is multiplied in float32 and
+bfloat16 without tensor cores. There the pointwise plan has columns too.
 """
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from minicnn.kernels.arrays import STORAGE_DTYPES, Array, array_module, compute_dtype, is_cupy, twin
+from minicnn.kernels.conv import blocked
 from minicnn.kernels.conv.workspace import allowed_bytes, positions_a_chunk, scratch
 from minicnn.kernels.window import Window2d
 
@@ -63,6 +65,8 @@ def _layout(x: Array, k: int, channels: int, window: Window2d, groups: int) -> _
 
 def forward(x: Array, weight: Array, bias: Array | None, window: Window2d, groups: int, y: Array) -> None:
     """Plan im2col: ``y (N, K, OH, OW)``."""
+    if not is_cupy(x):
+        return blocked.forward(x, weight, bias, window, groups, y)
     xp, (k, channels) = array_module(x), weight.shape[:2]
     a = _layout(x, k, channels, window, groups)
     filters = weight.reshape(groups, a.k, a.rows)
@@ -94,6 +98,8 @@ def _upstream(a: _Layout, gy: Array, images: Array, chunk: _Chunk) -> Array:
 
 def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -> None:
     """Plan im2col: adds to ``gx (N, C, H, W)``, which comes zeroed."""
+    if not is_cupy(gy):
+        return blocked.grad_x(gy, weight, window, groups, gx)
     xp, (k, channels) = array_module(gy), weight.shape[:2]
     a = _layout(gy, k, channels, window, groups)
     filters = weight.reshape(groups, a.k, a.rows)
@@ -106,6 +112,8 @@ def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -
 
 def grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> None:
     """Plan im2col: adds to ``gw (K, C/g, kh, kw)``, which comes zeroed."""
+    if not is_cupy(x):
+        return blocked.grad_w(gy, x, window, groups, gw)
     xp, (k, channels) = array_module(x), gw.shape[:2]
     a = _layout(x, k, channels, window, groups)
     wide = compute_dtype(gw.dtype)  # a sum over many chunks would lose digits in half
@@ -123,7 +131,7 @@ def grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> Non
 
 def pointwise_forward(x: Array, weight: Array, bias: Array | None, window: Window2d, groups: int, y: Array) -> None:
     """Plan pointwise: ``y[n, g] = W[g] @ x[n, g]``, (K/g, C/g) @ (C/g, H*W)."""
-    if is_cupy(x) and x.dtype.name in STORAGE_DTYPES:
+    if not is_cupy(x) or x.dtype.name in STORAGE_DTYPES:
         return forward(x, weight, bias, window, groups, y)
     n, _, h, w = x.shape
     k, channels = weight.shape[:2]
@@ -135,22 +143,10 @@ def pointwise_forward(x: Array, weight: Array, bias: Array | None, window: Windo
 
 def pointwise_grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -> None:
     """Plan pointwise: ``gx[n, g] = W[g]^T @ gy[n, g]``."""
-    if is_cupy(gy) and gy.dtype.name in STORAGE_DTYPES:
+    if not is_cupy(gy) or gy.dtype.name in STORAGE_DTYPES:
         return grad_x(gy, weight, window, groups, gx)
     n, k, h, w = gy.shape
     channels = weight.shape[1]
     filters = weight.reshape(groups, k // groups, channels).swapaxes(1, 2)
     upstream, out = gy.reshape(n, groups, k // groups, h * w), gx.reshape(n, groups, channels, h * w)
     array_module(gy).matmul(filters, upstream, out=out)
-
-
-def pointwise_grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> None:
-    """Plan pointwise: adds ``gy[n, g] @ x[n, g]^T`` over the images to ``gw``, which comes zeroed."""
-    if is_cupy(x):
-        return grad_w(gy, x, window, groups, gw)
-    n, k, h, w = gy.shape
-    channels = gw.shape[1]
-    xp, filters = array_module(x), gw.reshape(groups, k // groups, channels)
-    upstream, images = gy.reshape(n, groups, k // groups, h * w), x.reshape(n, groups, channels, h * w)
-    for image in range(n):
-        filters += xp.matmul(upstream[image], images[image].swapaxes(1, 2))

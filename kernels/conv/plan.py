@@ -3,33 +3,39 @@
 * ``implicit_gemm``: one GEMM on a GPU's tensor cores that gathers its columns on the way, for float16, bfloat16, and
   float32 under ``set_float32_precision("tf32")``.
 * ``pointwise``: 1x1, stride 1, no padding: the image is its own column matrix, one GEMM an image.
-* ``direct``: one or two filters a group (depthwise): loops over taps, no columns.
+* ``direct``: many small groups (depthwise): no columns; on the CPU groups lie side by side in the lanes of vectors.
 * ``im2col``: columns in bounded chunks, one GEMM a chunk.
-* ``winograd``: 3x3, stride 1, on the CPU, with a quarter of the multiplications; only where it is forced.
+* ``winograd``: 3x3, stride 1, on the CPU, with a quarter of the multiplications, where these outweigh its transforms.
 
 All but winograd, where they spread over a tile, keep NaN and inf of the image local. ``pointwise``, ``direct`` and
 ``im2col`` also sum whole numbers exactly, so ``exact`` is ``auto`` among them. They differ in one corner: padding times
-an infinite weight is skipped in direct and ``0 * inf = NaN`` elsewhere.
+an infinite weight is skipped by direct on a GPU and ``0 * inf = NaN`` elsewhere.
 """
 
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from minicnn.errors import ArgumentError, DeviceError, DTypeError, MinicnnError
 from minicnn.kernels.arrays import STORAGE_DTYPES, Array, cupy, device_of, is_cupy
+from minicnn.kernels.conv.winograd import layout
 from minicnn.kernels.precision import float32_precision
 from minicnn.kernels.window import Window2d
 
 KNOBS = ("auto", "exact", "im2col", "direct", "implicit_gemm", "winograd")
 
-# Up to this many filters a group, making the columns costs more than the direct kernel's loops (measured; at 4 they
-# are even on 56x56 images and columns win on smaller ones).
+# Up to this many filters a group, making the columns costs a GPU more than the direct kernel's loops.
 DIRECT_FILTERS = 2
-# Below this many pixels a GEMM an image is too small; im2col puts several images into one.
+# From so many groups on, of at most so many channels and filters, the CPU has enough of them to fill its vectors and
+# is faster than by columns (measured: ResNeXt's groups of 4, not those of 8).
+DIRECT_GROUPS, DIRECT_SIZE = 8, 4
+# Below this many pixels a GEMM an image is too small on a GPU; im2col puts several images into one.
 POINTWISE_PIXELS = 256
+# What an entry of the columns costs on the CPU, in multiply-adds of the product (0.4 nanoseconds; one takes 0.02).
+COLUMN = 20
 
 ASSUMED_CAPABILITY = 90  # of the GPU that ``explain`` speaks of where none is
 
@@ -50,7 +56,7 @@ def conv_plan(plan: str) -> Iterator[None]:
     ``"auto"`` chooses by shapes, dtype and device; ``"exact"`` chooses among the plans that keep NaN and inf local and
     sum whole numbers exactly; ``"im2col"``, ``"direct"``, ``"implicit_gemm"`` and ``"winograd"`` force one.
     ``implicit_gemm`` needs a GPU of compute capability 8.0 and float16, bfloat16 or, under
-    ``set_float32_precision("tf32")``, float32; ``winograd`` needs the CPU, 3x3 filters, stride, dilation and groups 1.
+    ``set_float32_precision("tf32")``, float32; ``winograd`` needs the CPU, 3x3 filters, stride and dilation 1.
     Elsewhere the convolution raises.
     """
     if plan not in KNOBS:
@@ -103,20 +109,20 @@ def _tensor_core_trouble(place: Place) -> Trouble | None:
     return None
 
 
-def _winograd_trouble(window: Window2d, groups: int, place: Place) -> str | None:
+def _winograd_trouble(window: Window2d, place: Place) -> str | None:
     if place.device != "cpu":
         return f"the arrays are on {place.device}, expected the CPU"
     actual = {
         "a kernel of": (window.kh, window.kw),
         "stride": (window.sh, window.sw),
         "dilation": (window.dh, window.dw),
-        "groups": groups,
     }
-    expected = {"a kernel of": (3, 3), "stride": (1, 1), "dilation": (1, 1), "groups": 1}
+    expected = {"a kernel of": (3, 3), "stride": (1, 1), "dilation": (1, 1)}
     unfit = (name for name in expected if actual[name] != expected[name])
     return next((f"the convolution has {name} {actual[name]}, expected {expected[name]}" for name in unfit), None)
 
 
+@lru_cache(maxsize=1024)
 def choose(knob: str, n: int, c: int, k: int, window: Window2d, groups: int, place: Place) -> Choice:
     """The plan for ``n`` images of ``c`` channels and ``k`` filters under ``knob``.
 
@@ -126,26 +132,50 @@ def choose(knob: str, n: int, c: int, k: int, window: Window2d, groups: int, pla
     if knob == "implicit_gemm" and trouble:
         error, wrong, fix = trouble
         raise error(f"conv_plan('implicit_gemm'): {wrong}; fix: {fix}")
-    if knob == "winograd" and (unfit := _winograd_trouble(window, groups, place)):
+    if knob == "winograd" and (unfit := _winograd_trouble(window, place)):
         raise ArgumentError(f"conv_plan('winograd'): {unfit}; fix: conv_plan('auto')")
     if knob not in ("auto", "exact"):
         return Choice(knob, f"conv_plan({knob!r}) forces it")
     filters = k // groups
-    if filters <= DIRECT_FILTERS and (groups > 1 or not window.is_pointwise):
-        return Choice("direct", f"filters a group: {filters}, at most {DIRECT_FILTERS}: columns would not pay")
+    if reason := _direct_reason(c // groups, filters, window, groups, place):
+        return Choice("direct", reason)
     if knob == "auto" and trouble is None:
         kind = "float32 as TF32" if place.dtype == "float32" else place.dtype
         return Choice("implicit_gemm", f"{kind} on {place.device}: tensor cores, columns gathered on the way")
-    plan, reason = _by_shape(n, filters, window)
+    if knob == "auto" and _winograd_trouble(window, place) is None:
+        columns, tiles = _costs(n, c // groups, filters, window)
+        if tiles < columns:
+            saved = f"{columns / tiles:.1f} times less work than with columns, by the cost model"
+            return Choice("winograd", f"3x3, stride 1, {c // groups} channels and {filters} filters a group: {saved}")
+    plan, reason = _by_shape(n, filters, window, place)
     return Choice(
         plan, reason if trouble is None or place.device == "cpu" else f"{reason}; no tensor cores: {trouble[1]}"
     )
 
 
-def _by_shape(n: int, filters: int, window: Window2d) -> Choice:
+def _costs(n: int, channels: int, filters: int, window: Window2d) -> tuple[float, float]:
+    """What a convolution costs with columns and with Winograd's tiles, in multiply-adds."""
+    columns = n * window.oh * window.ow * window.taps * channels * (filters + COLUMN)
+    return columns, layout(n, window, channels, filters).cost(n, channels, filters)
+
+
+def _direct_reason(channels: int, filters: int, window: Window2d, groups: int, place: Place) -> str | None:
+    """Why columns would not pay for so many channels and filters a group; None where they do."""
+    if place.device == "cpu":
+        fits = groups >= DIRECT_GROUPS and max(channels, filters) <= DIRECT_SIZE
+        return (
+            f"groups: {groups}, channels and filters of each: at most {DIRECT_SIZE}: they fill vectors"
+            if fits
+            else None
+        )
+    fits = filters <= DIRECT_FILTERS and (groups > 1 or not window.is_pointwise)
+    return f"filters a group: {filters}, at most {DIRECT_FILTERS}: columns would not pay" if fits else None
+
+
+def _by_shape(n: int, filters: int, window: Window2d, place: Place) -> Choice:
     """Which GEMM for three or more filters a group."""
     pixels = window.oh * window.ow
-    if window.is_pointwise and (pixels >= POINTWISE_PIXELS or n == 1):
+    if window.is_pointwise and (place.device == "cpu" or pixels >= POINTWISE_PIXELS or n == 1):
         return Choice("pointwise", "1x1, stride 1, no padding: the image is its own column matrix")
     if window.is_pointwise:
         return Choice("im2col", f"1x1, but only {pixels} pixels: one GEMM over several of the {n} images")

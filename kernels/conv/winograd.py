@@ -26,9 +26,6 @@ it below 2e-6, 1e-5 and 1e-12. NaN and inf spread over their tile.
 """
 
 import importlib
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import cache
 from math import sqrt
 from typing import Any, NamedTuple
@@ -36,7 +33,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn.kernels.arrays import Array
-from minicnn.kernels.conv.direct import backwards
+from minicnn.kernels.conv.turned import backwards, turned
 from minicnn.kernels.conv.workspace import scratch
 from minicnn.kernels.window import Window2d
 
@@ -44,13 +41,14 @@ POINTS = {2: (0.0, 1.0, -1.0), 4: (0.0, sqrt(0.5), -sqrt(0.5), sqrt(2), -sqrt(2)
 
 # Bytes and fewest tiles of a block. Forward's V and M should stay in a core's cache, but a product over few tiles reads
 # its filters too often. All threads share a block of grad_w, and each block is added to all sums.
-BLOCK, SHARED_BLOCK = (1 << 20, 32), (2 << 20, 128)
+BLOCK, SHARED_BLOCK = (2 << 20, 64), (2 << 20, 128)
 # Forward makes at least so many units of work, where there are few blocks by splitting the filters; each part then
 # transforms the images again, which on small maps costs as much as the products of some hundred filters.
-UNITS = 4
+UNITS = 2
 SHARE = 64  # filters that share the transform of their images are at least this many
-# Making and reading U costs about as much as the products over this many tiles (estimated from memory traffic).
-FILTER_TILES = 32
+# What it costs to make an entry of V, to use one of M, and to make and read one of U, in multiply-adds of the products
+# (measured: 1.6, 0.5 and 1 nanoseconds, where a multiply-add takes 0.02).
+INTO, OUT_OF, FILTERS = 80, 25, 50
 
 
 class _Layout(NamedTuple):
@@ -65,9 +63,11 @@ class _Layout(NamedTuple):
         """t*t, the number of products."""
         return (self.tile + 2) ** 2
 
-    def cost(self, n: int) -> int:
-        """Multiply-adds for each pair of channel and filter, with those that the transform of U is worth."""
-        return self.squares * (n * self.down * self.across + FILTER_TILES)
+    def cost(self, n: int, channels: int, filters: int) -> float:
+        """What a convolution of n images costs, in multiply-adds."""
+        tiles, products = n * self.down * self.across, channels * filters
+        moved = INTO * channels + OUT_OF * filters
+        return self.squares * (tiles * (products + moved) + FILTERS * products)
 
     def rows_a_block(self, n: int, row_bytes: int, block: tuple[int, int]) -> int:
         """How many rows of tiles, each ``row_bytes`` in V and M, make a block; blocks are nearly equal."""
@@ -77,10 +77,10 @@ class _Layout(NamedTuple):
         return -(-n * self.down // blocks)
 
 
-def _layout(n: int, window: Window2d) -> _Layout:
+def layout(n: int, window: Window2d, channels: int, filters: int) -> _Layout:
     """The cheaper tile: 4 but for small maps, strips, and few tiles altogether."""
     layouts = [_Layout(tile, -(-window.oh // tile), -(-window.ow // tile)) for tile in (2, 4)]
-    return min(layouts, key=lambda layout: layout.cost(n))
+    return min(layouts, key=lambda layout: layout.cost(n, channels, filters))
 
 
 @cache
@@ -100,72 +100,46 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window2d, group
     """Plan winograd: ``y (N, K, OH, OW)``."""
     if not y.size:
         return
-    (n, channels), k = x.shape[:2], len(weight)
-    a, kernels = _layout(n, window), _kernels()
-    filters = scratch(x, "winograd filters", (a.squares, k * channels))
-    np.matmul(_both_ways(a.tile, x.dtype), weight.reshape(k * channels, 9).T, out=filters)
+    (k, channels), n, kernels = weight.shape[:2], len(x), _kernels()
+    k //= groups
+    a = layout(n, window, channels, k)
+    filters = scratch(x, "winograd filters", (a.squares, len(weight) * channels))
+    kernels.product(_both_ways(a.tile, x.dtype), 0, weight.reshape(-1, 9), 1, filters)
+    u = filters.reshape(a.squares, groups, k, channels)
     rows = a.rows_a_block(n, a.squares * (channels + k) * a.across * x.itemsize, BLOCK)
     blocks = -(-n * a.down // rows)
     share = min(k, max(SHARE, -(-k * blocks // UNITS)))
-    with _one_blas_thread():
-        own = scratch(x, "winograd tiles", (_workers(), a.squares * (channels + share) * rows * a.across))
+    with kernels.one_blas_thread():
+        own = scratch(x, "winograd tiles", (kernels.workers(), a.squares * (channels + share) * rows * a.across))
         shift = x.reshape(-1)[:0] if bias is None else bias
-        u = filters.reshape(a.squares, k, channels)
-        kernels.winograd_forward(x, u, shift, y, a.tile, window.top, window.left, rows, share, own)
+        for g in range(groups):
+            begin, one = (g * channels, g * k), np.ascontiguousarray(u[:, g])
+            kernels.winograd_forward(x, one, shift, y, begin, a.tile, window.top, window.left, rows, share, own)
 
 
 def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -> None:
     """Plan winograd: ``gx (N, C, H, W)``, the convolution of gy with the filters turned by 180 degrees."""
-    turned = np.ascontiguousarray(weight[..., ::-1, ::-1].swapaxes(0, 1))
-    forward(gy, turned, None, backwards(window), groups, gx)
+    forward(gy, turned(weight, groups), None, backwards(window), groups, gx)
 
 
 def grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> None:
-    """Plan winograd: ``gw (K, C, 3, 3)``; blocks of tiles are added in their order."""
+    """Plan winograd: ``gw (K, C/groups, 3, 3)``; blocks of tiles are added in their order."""
     if not gy.size:
         return  # gw comes zeroed
-    (n, channels), k = x.shape[:2], len(gw)
-    a, kernels = _layout(n, window), _kernels()
+    (k, channels), n, kernels = gw.shape[:2], len(x), _kernels()
+    k //= groups
+    a = layout(n, window, channels, k)
     rows = a.rows_a_block(n, a.squares * (channels + k) * a.across * x.itemsize, SHARED_BLOCK)
     sums = scratch(x, "winograd filters", (a.squares, k * channels))
     entries = scratch(x, "winograd tiles", (a.squares * (channels + k), rows * a.across)).reshape(-1)
-    with _one_blas_thread():
-        own = scratch(x, "winograd part", (_workers(), k * channels))
-        u = sums.reshape(a.squares, k, channels)
-        kernels.winograd_grad_w(gy, x, u, a.tile, window.top, window.left, rows, entries, own)
-    np.matmul(sums.T, _both_ways(a.tile, x.dtype), out=gw.reshape(k * channels, 9))
+    own, u = scratch(x, "winograd part", (kernels.workers(), k * channels)), sums.reshape(a.squares, k, channels)
+    for g in range(groups):
+        begin = (g * channels, g * k)
+        with kernels.one_blas_thread():
+            kernels.winograd_grad_w(gy, x, u, begin, a.tile, window.top, window.left, rows, entries, own)
+        kernels.product(sums, 1, _both_ways(a.tile, x.dtype), 0, gw[g * k : (g + 1) * k].reshape(k * channels, 9))
 
 
 @cache
 def _kernels() -> Any:
     return importlib.import_module("minicnn.kernels.conv.winograd_cpu")
-
-
-def _workers() -> int:
-    """How many share the units of work; no result depends on it."""
-    return int(importlib.import_module("numba").get_num_threads())
-
-
-@cache
-def _blas_pools() -> list[Any]:
-    """The thread pools of every BLAS, among them SciPy's, which is the one that Numba calls."""
-    importlib.import_module("scipy.linalg.cython_blas")
-    controller = importlib.import_module("threadpoolctl").ThreadpoolController()
-    return list(controller.select(user_api="blas").lib_controllers)
-
-
-_limited = threading.Lock()  # the size of a pool belongs to the process
-
-
-@contextmanager
-def _one_blas_thread() -> Iterator[None]:
-    """The products inside run in the thread that asks for them."""
-    with _limited:
-        before = [(pool, pool.get_num_threads()) for pool in _blas_pools()]
-        try:
-            for pool, _ in before:
-                pool.set_num_threads(1)
-            yield
-        finally:
-            for pool, threads in before:
-                pool.set_num_threads(threads)

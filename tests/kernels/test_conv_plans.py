@@ -1,4 +1,4 @@
-"""The plans of the convolution, each by name: oracle, gradients, NaN, whole numbers, chunk sizes; and the chooser."""
+"""The plans of the convolution, each by name: oracle, gradients, NaN, whole numbers, cuts; and the chooser."""
 
 import threading
 from contextlib import contextmanager
@@ -13,15 +13,16 @@ import minicnn
 from minicnn import Tensor, gradcheck, ops
 from minicnn.errors import ArgumentError
 from minicnn.kernels import conv
+from minicnn.kernels.conv import blocked, workspace
 from minicnn.kernels.conv import plan as plans
-from minicnn.kernels.conv import workspace
 from minicnn.kernels.counting import listening
 from tests.close import assert_close
 from tests.ops.case import arrays_of
 from tests.ops.cases_conv import both, conv2d_oracle, conv_geometry, conv_transpose2d_oracle, padded, sides
 
-# Bytes of a chunk: one position at a time, a size that divides nothing, and what is used.
-WORKSPACES = (1, 777, workspace.WORKSPACE_BYTES)
+# How blocked.py cuts: one channel and row at a time, sizes that divide nothing, and what is used.
+SIZES = ("UNITS", "ENTRIES", "BLOCK", "SMALL", "ROWS", "PARTS")
+CUTS = {"alone": (99, 1, 1, 1, 1, 3), "parts": (3, 97, 13, 31, 5, 2), "used": ()}
 
 # Those for any geometry on the CPU; the other two have tests of their own.
 PLANS = sorted(set(conv.PLANS) - {"implicit_gemm", "winograd"})
@@ -30,11 +31,12 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 @contextmanager
-def only(plan, workspace_bytes=workspace.WORKSPACE_BYTES):
-    """Every convolution inside the block runs by one plan with chunks of this size."""
+def only(plan, cut="used"):
+    """Every convolution inside the block runs by one plan, cut in this way."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conv, "choose", lambda *_: plans.Choice(plan, "the test says so"))
-        patch.setattr(workspace, "WORKSPACE_BYTES", workspace_bytes)
+        for name, value in zip(SIZES, CUTS[cut], strict=False):
+            patch.setattr(blocked, name, value)
         yield
 
 
@@ -87,11 +89,11 @@ def batch_of(geometry, seed, **options):
 
 
 @every_plan
-@pytest.mark.parametrize("workspace_bytes", WORKSPACES)
+@pytest.mark.parametrize("cut", CUTS)
 @settings(max_examples=25)
 @given(geometry=geometries(), seed=seeds)
-def test_plan_equals_oracles(plan, workspace_bytes, geometry, seed):
-    with only(plan, workspace_bytes):
+def test_plan_equals_oracles(plan, cut, geometry, seed):
+    with only(plan, cut):
         arrays = batch_of(picked(geometry, plan), seed)
         expected = conv2d_oracle(**arrays)
         gy = np.random.default_rng(seed + 1).standard_normal(expected.shape)
@@ -103,9 +105,9 @@ def test_plan_equals_oracles(plan, workspace_bytes, geometry, seed):
 
 @every_plan
 @settings(max_examples=25)
-@given(geometry=geometries(), seed=seeds, workspace_bytes=st.sampled_from(WORKSPACES))
-def test_plan_sums_whole_numbers_exactly(plan, geometry, seed, workspace_bytes):
-    with only(plan, workspace_bytes):
+@given(geometry=geometries(), seed=seeds, cut=st.sampled_from(sorted(CUTS)))
+def test_plan_sums_whole_numbers_exactly(plan, geometry, seed, cut):
+    with only(plan, cut):
         arrays = batch_of(picked(geometry, plan), seed, integers=True)
         expected = conv2d_oracle(**arrays)
         gy = np.random.default_rng(seed + 1).integers(-4, 5, expected.shape).astype(np.float32)
@@ -118,11 +120,11 @@ def test_plan_sums_whole_numbers_exactly(plan, geometry, seed, workspace_bytes):
 
 @every_plan
 @settings(max_examples=25)
-@given(geometry=geometries(), seed=seeds, workspace_bytes=st.sampled_from(WORKSPACES))
-def test_plan_keeps_nan_and_inf_local(plan, geometry, seed, workspace_bytes):
+@given(geometry=geometries(), seed=seeds, cut=st.sampled_from(sorted(CUTS)))
+def test_plan_keeps_nan_and_inf_local(plan, geometry, seed, cut):
     """Non-finite pixels reach only the outputs that read them; non-finite gy only the pixels that were read."""
     rng = np.random.default_rng(seed)
-    with only(plan, workspace_bytes), np.errstate(all="ignore"):
+    with only(plan, cut), np.errstate(all="ignore"):
         clean = batch_of(picked(geometry, plan), seed)
         expected = conv2d_oracle(**clean)
         damaged = {**clean, "x": clean["x"].copy()}
@@ -142,31 +144,33 @@ def test_plan_passes_gradcheck(plan):
     shapes = ((2, 4, 3, 5), (6, 2, 1, 1), (6,)) if plan == "pointwise" else ((2, 4, 6, 5), (6, 2, 3, 2), (6,))
     x, weight, bias = (Tensor(rng.standard_normal(shape), requires_grad=True) for shape in shapes)
     options = {} if plan == "pointwise" else {"stride": (2, 1), "padding": ((0, 2), (1, 3)), "dilation": (1, 2)}
-    for workspace_bytes in WORKSPACES:
-        with only(plan, workspace_bytes):
+    for cut in CUTS:
+        with only(plan, cut):
             assert gradcheck(lambda *inputs: ops.conv2d(*inputs, groups=2, **options), x, weight, bias)
 
 
-def test_padding_times_an_infinite_weight_differs_between_plans():
-    """The one corner the plans disagree in, as their docstring says."""
+@pytest.mark.parametrize("plan", ["direct", "im2col"])
+def test_padding_times_an_infinite_weight_is_nan(plan):
+    """As zero times infinity is; the direct plan of a GPU differs, as the docstring of the plans says."""
     arrays = {"x": np.ones((1, 1, 2, 2)), "weight": np.full((1, 1, 3, 3), np.inf), "padding": 1}
-    with only("im2col"), np.errstate(invalid="ignore"):
+    with only(plan), np.errstate(invalid="ignore"):
         assert np.isnan(run(arrays)).all()
-    with only("direct"):
-        assert np.isposinf(run(arrays)).all()
 
 
 # ---- the chooser: one row a branch
 
 BRANCHES = [
-    ("direct", "filters a group: 1,", (2, 8, 9, 9), (8, 1, 3, 3), {"groups": 8, "padding": 1, "stride": 2}),
-    ("direct", "filters a group: 2,", (2, 3, 9, 9), (2, 3, 3, 3), {}),
-    ("direct", "filters a group: 2,", (2, 4, 16, 16), (4, 2, 1, 1), {"groups": 2}),
+    ("direct", "groups: 8, channels", (2, 8, 9, 9), (8, 1, 3, 3), {"groups": 8, "padding": 1, "stride": 2}),
+    ("direct", "groups: 9, channels", (2, 36, 9, 9), (36, 4, 1, 1), {"groups": 9}),
+    ("im2col", "filters a group: 1, taps: 9", (2, 7, 9, 9), (7, 1, 3, 3), {"groups": 7}),
+    ("im2col", "filters a group: 1, taps: 9", (2, 40, 9, 9), (8, 5, 3, 3), {"groups": 8, "stride": 2}),
+    ("im2col", "filters a group: 5, taps: 9", (2, 8, 9, 9), (40, 1, 3, 3), {"groups": 8, "stride": 2}),
     ("im2col", "filters a group: 3, taps: 9", (2, 4, 9, 9), (6, 2, 3, 3), {"groups": 2}),
     ("pointwise", "its own column matrix", (2, 3, 16, 16), (4, 3, 1, 1), {}),
     ("pointwise", "its own column matrix", (2, 3, 16, 16), (1, 3, 1, 1), {}),
     ("pointwise", "its own column matrix", (1, 3, 2, 2), (4, 3, 1, 1), {}),
-    ("im2col", "only 49 pixels", (2, 3, 7, 7), (4, 3, 1, 1), {}),
+    ("winograd", "less work than with columns", (2, 32, 16, 16), (32, 32, 3, 3), {"padding": 1}),
+    ("im2col", "taps: 9", (2, 3, 16, 16), (8, 3, 3, 3), {"padding": 1}),
     ("im2col", "taps: 1", (1, 3, 7, 7), (4, 3, 1, 1), {"stride": 2}),
     ("im2col", "taps: 1", (1, 3, 7, 7), (4, 3, 1, 1), {"padding": ((1, 0), (0, 0))}),
 ]
@@ -202,7 +206,7 @@ def test_auto_picks_and_explains_and_runs(plan, reason, x, weight, options, note
 
 
 def test_every_plan_has_a_row():
-    assert {row[0] for row in BRANCHES} == set(PLANS)
+    assert {row[0] for row in BRANCHES} == {*PLANS, "winograd"}
 
 
 @pytest.mark.parametrize("knob", ["im2col", "direct"])
@@ -240,16 +244,15 @@ def test_another_thread_starts_with_auto():
 # ---- workspace
 
 
-@pytest.mark.parametrize("allowed", [100, 5000, 40000])
-def test_scratch_is_bounded_and_reused(allowed, monkeypatch):
+def test_scratch_is_reused(monkeypatch):
     monkeypatch.setattr(workspace, "_kept", threading.local())
     rng = np.random.default_rng(0)
     arrays = {"x": rng.standard_normal((3, 2, 10, 9)), "weight": rng.standard_normal((4, 2, 3, 2)), "padding": 1}
     gy = np.ones((3, 4, 10, 10))
-    with only("im2col", allowed):
+    with only("im2col"):
         run(arrays, gy)
         buffers = workspace._kept.buffers
-        assert buffers and all(buffer.nbytes <= allowed for buffer in buffers.values())
+        assert buffers
         before = {key: id(buffer) for key, buffer in buffers.items()}
         run(arrays, gy)
         assert {key: id(buffer) for key, buffer in buffers.items()} == before

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import minicnn
 from minicnn import Tensor, gradcheck, ops
 from minicnn.errors import ArgumentError
-from minicnn.kernels import conv
+from minicnn.kernels import blas, conv
 from minicnn.kernels.conv import plan as plans
 from minicnn.kernels.conv import winograd, winograd_cpu
 from minicnn.kernels.window import Window2d
@@ -31,7 +31,7 @@ TILES = (2, 4)
 CUTS = {"alone": ((1, 1), 1), "parts": ((3000, 5), 2), "used": (winograd.BLOCK, winograd.SHARE)}
 
 every_tile = pytest.mark.parametrize("tile", TILES)
-layout_of = winograd._layout
+layout_of = winograd.layout
 
 
 @contextmanager
@@ -40,12 +40,14 @@ def forced(tile=None, cut="used", workers=None):
     (block, share), shared = CUTS[cut], winograd.SHARED_BLOCK if cut == "used" else CUTS[cut][0]
     with pytest.MonkeyPatch.context() as patch, minicnn.conv_plan("winograd"):
         if tile:
-            patch.setattr(winograd, "_layout", lambda _, w: winograd._Layout(tile, -(-w.oh // tile), -(-w.ow // tile)))
+            patch.setattr(
+                winograd, "layout", lambda _, w, *_c: winograd._Layout(tile, -(-w.oh // tile), -(-w.ow // tile))
+            )
         for name, value in {"BLOCK": block, "SHARED_BLOCK": shared, "SHARE": share, "UNITS": 10**9}.items():
             if cut != "used":
                 patch.setattr(winograd, name, value)
         if workers:
-            patch.setattr(winograd, "_workers", lambda: workers)
+            patch.setattr(winograd_cpu, "workers", lambda: workers)
         yield
 
 
@@ -208,6 +210,27 @@ def test_nan_spreads_over_its_tiles_only():
     assert np.array_equal(np.isnan(y), expected)
 
 
+@every_tile
+def test_groups_are_convolutions_of_their_own(tile):
+    rng = np.random.default_rng(tile)
+    x, weight, bias = rng.standard_normal((2, 6, 9, 8)), rng.standard_normal((8, 3, 3, 3)), rng.standard_normal(8)
+    arrays = {"x": x, "weight": weight, "bias": bias, "padding": 1, "groups": 2}
+    gy = rng.standard_normal((2, 8, 9, 8))
+    with forced(tile, "parts"):
+        together = run(arrays, gy)
+        halves = [
+            run(
+                {"x": x[:, 3 * g : 3 * g + 3], "weight": weight[4 * g : 4 * g + 4], "bias": None, "padding": 1},
+                gy[:, 4 * g : 4 * g + 4],
+            )
+            for g in (0, 1)
+        ]
+    y, gx, gw = together[:3]
+    assert_close(y, conv2d_oracle(**arrays), 1e-12)
+    assert_close(gx, np.concatenate([half[1] for half in halves], 1), 1e-12)
+    assert_close(gw, np.concatenate([half[2] for half in halves]), 1e-12)
+
+
 # ---- threads
 
 WORKED = (2, 5, 70, (9, 14), ((1, 1), (1, 1)))
@@ -261,8 +284,10 @@ class Pool:
 
 def test_blas_has_one_thread_inside_and_all_after_an_error(monkeypatch):
     pools = [Pool(), Pool()]
-    monkeypatch.setattr(winograd, "_blas_pools", lambda: pools)
-    with pytest.raises(RuntimeError), winograd._one_blas_thread():
+    monkeypatch.setattr(blas, "_pools", lambda: pools)
+    with pytest.raises(RuntimeError), blas.one_blas_thread():
+        with blas.one_blas_thread():
+            assert [pool.threads for pool in pools] == [1, 1]
         assert [pool.threads for pool in pools] == [1, 1]
         raise RuntimeError
     assert [pool.threads for pool in pools] == [4, 4]
@@ -271,14 +296,14 @@ def test_blas_has_one_thread_inside_and_all_after_an_error(monkeypatch):
 def test_every_pass_limits_blas(monkeypatch):
     pool, seen = Pool(), []
     pool.set_num_threads = lambda threads: (seen.append(threads), setattr(pool, "threads", threads))
-    monkeypatch.setattr(winograd, "_blas_pools", lambda: [pool])
+    monkeypatch.setattr(blas, "_pools", lambda: [pool])
     with forced():
         run(*drawn(1, 2, 3, (5, 5)))
-    assert seen == [1, 4] * 3
+    assert seen == [1, 4] * 6  # the filters' transform is a product of its own
 
 
 def test_the_blas_that_numba_calls_is_limited():
-    assert any("scipy" in pool.filepath for pool in winograd._blas_pools()) or sys.platform == "darwin"
+    assert any("scipy" in pool.filepath for pool in blas._pools()) or sys.platform == "darwin"
 
 
 # ---- the choice
@@ -303,7 +328,7 @@ def window(size=(8, 8), kernel=(3, 3), stride=(1, 1), dilation=(1, 1)):
     ],
 )
 def test_small_maps_have_small_tiles(n, out, tile):
-    assert layout_of(n, window((out[0] + 2, out[1] + 2))).tile == tile
+    assert layout_of(n, window((out[0] + 2, out[1] + 2)), 64, 64).tile == tile
 
 
 def test_blocks_are_nearly_equal_and_bounded():
@@ -320,7 +345,6 @@ def test_blocks_are_nearly_equal_and_bounded():
         (r"has a kernel of \(1, 1\), expected \(3, 3\)", (1, 4, 6, 6), (2, 4, 1, 1), {}),
         (r"has stride \(1, 2\), expected \(1, 1\)", (1, 4, 6, 6), (2, 4, 3, 3), {"stride": (1, 2)}),
         (r"has dilation \(2, 1\), expected \(1, 1\)", (1, 4, 6, 6), (2, 4, 3, 3), {"dilation": (2, 1)}),
-        ("has groups 2, expected 1", (1, 4, 6, 6), (2, 2, 3, 3), {"groups": 2}),
     ],
 )
 def test_what_does_not_fit_is_named(wrong, shape, weight, options):
@@ -335,9 +359,14 @@ def test_a_gpu_is_refused():
         plans.choose("winograd", 1, 4, 4, window(), 1, place)
 
 
-def test_only_its_name_picks_it():
-    for knob in ("auto", "exact"):
-        assert plans.choose(knob, 8, 64, 64, window((58, 58)), 1, plans.Place()).plan == "im2col"
-    assert "im2col" in conv.explain((8, 64, 56, 56), (64, 64, 3, 3), padding=1)
-    forcing = plans.choose("winograd", 8, 64, 64, window((58, 58)), 1, plans.Place())
+@pytest.mark.parametrize(
+    ("channels", "size", "filters", "plan"),
+    [(64, 56, 64, "winograd"), (512, 14, 512, "winograd"), (128, 56, 32, "winograd"), (3, 224, 64, "im2col")],
+)
+def test_auto_picks_it_where_products_outweigh_transforms(channels, size, filters, plan):
+    shape = window((size + 2, size + 2))
+    assert plans.choose("auto", 8, channels, filters, shape, 1, plans.Place()).plan == plan
+    assert plans.choose("exact", 8, channels, filters, shape, 1, plans.Place()).plan == "im2col"
+    assert conv.explain((8, channels, size, size), (filters, channels, 3, 3), padding=1).startswith(plan)
+    forcing = plans.choose("winograd", 8, channels, filters, shape, 1, plans.Place())
     assert forcing == ("winograd", "conv_plan('winograd') forces it")

@@ -1,0 +1,131 @@
+"""The plans ``im2col`` and ``pointwise`` on the CPU: how the work is cut into units; ``columns_cpu.py`` computes.
+
+A unit is what one thread does at a time. Its columns should stay in a core's second-level cache and its product be
+large enough for BLAS; there should be at least ``UNITS`` of them, so that threads share them evenly. How the work is
+cut depends on shapes alone, so results have the same bits at any number of threads.
+"""
+
+import importlib
+from functools import cache
+from typing import Any, NamedTuple
+
+from minicnn.kernels.arrays import Array
+from minicnn.kernels.conv.turned import backwards, turned
+from minicnn.kernels.conv.workspace import scratch
+from minicnn.kernels.window import Window2d
+
+UNITS = 4
+ENTRIES = 196_608  # of a unit's columns: 768 KiB of float32; half and double as much were within 5 %
+BLOCK = 784  # positions in a product, at most (a whole image of 28x28)
+SMALL = 256  # positions: of smaller images several share a product
+ROWS = 256  # of columns in a product for the filters' gradient, at most
+PARTS, SUM_ENTRIES = 8, 1 << 21  # a sum over the images may be split into so many parts, with so many entries in all
+
+
+class _Cut(NamedTuple):
+    """A unit of forward: ``span`` images, or ``lines`` output rows of one, and ``share`` filters.
+
+    Its products add up, ``depth`` channels at a time.
+    """
+
+    span: int
+    lines: int
+    depth: int
+    share: int
+
+
+def _equal(total: int, most: int, multiple: int = 1) -> int:
+    """The largest of nearly equal pieces of at most ``most``; how many there are is a multiple of ``multiple``."""
+    pieces = -(-total // (max(1, most) * multiple)) * multiple
+    return max(1, -(-total // pieces))
+
+
+def _span(n: int, size: int) -> int:
+    """How many images share a product: one, or so many that there is an even number of blocks."""
+    together = min(n, max(1, SMALL // size))
+    return _equal(n, together, 2) if together > 1 else 1
+
+
+def _strips(window: Window2d, lines: int) -> int:
+    """Entries of the strips of one plane for ``lines`` output rows."""
+    reach = (window.kh - 1) * window.dh
+    return window.kw * min(window.sh, reach + 1) * (lines + reach // window.sh) * window.ow
+
+
+def _cut(n: int, k: int, channels: int, window: Window2d, groups: int) -> _Cut:
+    """How forward is cut: ``n`` images, ``k`` filters and ``channels`` a group."""
+    span = _span(n, window.oh * window.ow)
+    lines = window.oh if span > 1 else _equal(window.oh, BLOCK // window.ow)
+    units = -(-n // span) * -(-window.oh // lines) * groups
+    share = _equal(k, max(32, k * units // UNITS))
+    return _Cut(span, lines, _equal(channels, ENTRIES // (span * lines * window.ow * window.taps)), share)
+
+
+def forward(x: Array, weight: Array, bias: Array | None, window: Window2d, groups: int, y: Array) -> None:
+    """``y (N, K, OH, OW)``."""
+    _forward(x, weight, 0, bias, window, groups, y)
+
+
+def _forward(x: Array, weight: Array, flip: int, bias: Array | None, window: Window2d, groups: int, y: Array) -> None:
+    if not y.size:
+        return
+    n, k = y.shape[:2]
+    cut = _cut(n, k // groups, x.shape[1] // groups, window, groups)
+    kernels, shift = _kernels(), x.reshape(-1)[:0] if bias is None else bias
+    block = cut.span * cut.lines * window.ow
+    room = cut.depth * window.taps * block + _strips(window, cut.lines) + (cut.share * block if cut.span > 1 else 0)
+    with kernels.one_blas_thread():
+        own = scratch(x, "columns", (kernels.workers(), room))
+        kernels.columns_forward(x, weight, flip, shift, y, tuple(window), groups, tuple(cut), own)
+
+
+def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -> None:
+    """``gx (N, C, H, W)``, which comes zeroed: at stride 1 a convolution of gy with the filters turned."""
+    if window.is_pointwise:
+        return _forward(gy, weight, 1, None, backwards(window), groups, gx)
+    if (window.sh, window.sw) == (1, 1):
+        return forward(gy, turned(weight, groups), None, backwards(window), groups, gx)
+    kernels, lines = _kernels(), _equal(window.oh, BLOCK // window.ow)
+    entries = lines * window.ow * window.taps
+    depth = _equal(weight.shape[1], ENTRIES // entries, UNITS if len(gx) * groups < UNITS else 1)
+    with kernels.one_blas_thread():
+        own = scratch(gy, "columns", (kernels.workers(), depth * entries + _strips(window, lines)))
+        kernels.columns_grad_x(gy, weight, gx, tuple(window), groups, (lines, depth), own)
+
+
+def grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> None:
+    """``gw (K, C/g, kh, kw)``, which comes zeroed."""
+    if not gy.size:
+        return
+    kernels, entries = _kernels(), gw.size
+    span = min(len(gy), max(1, BLOCK // (window.oh * window.ow)))
+    if span > 1:  # several images in a product
+        gy = _gathered(gy, "upstream")
+        if window.is_pointwise:
+            size = gy.shape[3]
+            x, window, span = _gathered(x, "images"), window._replace(h=1, w=size, oh=1, ow=size), 1
+    lines = window.oh if span > 1 else _equal(window.oh, BLOCK // window.ow)
+    channels, rows = gw.shape[1], ROWS // window.taps
+    depth = _equal(channels, rows, 1 if channels <= rows or groups >= UNITS else UNITS)
+    blocks, shares = -(-len(x) // span) * -(-window.oh // lines), groups * -(-channels // depth)
+    parts = 1 if shares >= UNITS else max(1, min(PARTS, blocks, SUM_ENTRIES // entries))
+    sums = gw.reshape(1, entries) if parts == 1 else scratch(x, "sums", (parts, entries))
+    room = depth * window.taps * span * lines * window.ow + _strips(window, lines)
+    with kernels.one_blas_thread():
+        own = scratch(x, "columns", (kernels.workers(), room))
+        kernels.columns_grad_w(gy, x, sums, tuple(window), groups, (span, lines, depth), own)
+    if parts > 1:
+        kernels.add_up(sums, gw.reshape(-1))
+
+
+def _gathered(images: Array, purpose: str) -> Array:
+    """(N, K, H, W) as the image (1, K, 1, N*H*W), in scratch memory."""
+    n, k, h, w = images.shape
+    matrix = scratch(images, purpose, (k, n * h * w))
+    _kernels().gather(images.reshape(n, k, h * w), matrix)
+    return matrix.reshape(1, k, 1, n * h * w)
+
+
+@cache
+def _kernels() -> Any:
+    return importlib.import_module("minicnn.kernels.conv.columns_cpu")

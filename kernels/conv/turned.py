@@ -1,0 +1,27 @@
+"""The gradient of the image, at stride 1, as a convolution of the upstream gradient with the filters turned."""
+
+from minicnn.kernels.arrays import Array, array_module
+from minicnn.kernels.window import Window2d
+
+
+def backwards(window: Window2d) -> Window2d:
+    """The window of gx seen as a convolution of gy; its paddings are negative where forward's exceed the kernel."""
+    reach_h, reach_w = window.dh * (window.kh - 1), window.dw * (window.kw - 1)
+    return window._replace(
+        h=window.oh,
+        w=window.ow,
+        oh=window.h,
+        ow=window.w,
+        top=reach_h - window.top,
+        bottom=reach_h - window.bottom,
+        left=reach_w - window.left,
+        right=reach_w - window.right,
+    )
+
+
+def turned(weight: Array, groups: int) -> Array:
+    """The filters of that convolution, (C, K/groups, kh, kw): turned by 180 degrees, filters and channels exchanged."""
+    k, channels, kh, kw = weight.shape
+    filters = weight.reshape(groups, k // groups, channels, kh, kw)[..., ::-1, ::-1].swapaxes(1, 2)
+    contiguous = array_module(weight).ascontiguousarray(filters)
+    return contiguous.reshape(groups * channels, k // groups, kh, kw)
