@@ -23,6 +23,7 @@ Calls = dict[str, Call]
 SETTLE_SECONDS = 0.01
 QUIET_SECONDS = 0.001  # of processor time in SETTLE_SECONDS: nobody spins
 SETTLE_AT_MOST = 1.0
+WARM_SECONDS = 0.05
 SAMPLE_SECONDS = 0.02  # a sample of the CPU repeats a short call for about this long
 FLUSH_BYTES = 256 << 20  # more than the second-level cache of any GPU
 
@@ -53,13 +54,19 @@ class Cpu:
         return array
 
     def times(self, calls: Calls, samples: int | None = None) -> dict[str, Times]:
-        """The times of each of the calls, taken in turns; every sample follows an untimed call."""
+        """The times of each of the calls, taken in turns; before every sample the call runs untimed for a while.
+
+        Threads that slept may wake on one core, where they share it until the system spreads them.
+        """
         repeats = {name: _repeats(call) for name, call in calls.items()}
         seconds: dict[str, list[float]] = {name: [] for name in calls}
         for _ in range(samples or self.samples):
             for name, call in calls.items():
                 settle()
+                end = time.perf_counter() + WARM_SECONDS
                 call()
+                while time.perf_counter() < end:
+                    call()
                 start = time.perf_counter()
                 for _ in range(repeats[name]):
                     call()
