@@ -43,9 +43,11 @@ def _add_columns(x, block, columns, parts):
         fours = first + (end - first) // 4 * 4
         for n in range(first, fours, 4):
             at = np.uintp(n) * width
+            below = at + width
+            third = below + width
+            last = third + width
             for k in range(width):
-                upper = wide(x[at + k]) + wide(x[at + width + k])
-                part[k] += upper + (wide(x[at + 2 * width + k]) + wide(x[at + 3 * width + k]))
+                part[k] += (wide(x[at + k]) + wide(x[below + k])) + (wide(x[third + k]) + wide(x[last + k]))
         for n in range(fours, end):
             at = np.uintp(n) * width
             for k in range(width):

@@ -1,4 +1,4 @@
-"""CPU twins of the normalisations through their gates: the formulas in float64, far means, all layouts of statistics."""
+"""CPU twins of the normalisations through their gates: formulas in float64, far means, all layouts of statistics."""
 
 import numpy as np
 import pytest
