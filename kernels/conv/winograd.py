@@ -47,8 +47,8 @@ BLOCK, SHARED_BLOCK = (2 << 20, 64), (2 << 20, 128)
 UNITS = 2
 SHARE = 64  # filters that share the transform of their images are at least this many
 # What it costs to make an entry of V, to use one of M, and to make and read one of U, in multiply-adds of the products
-# (measured: 1.6, 0.5 and 1 nanoseconds, where a multiply-add takes 0.02).
-INTO, OUT_OF, FILTERS = 80, 25, 50
+# (measured: 1.6, 0.5 and 2 nanoseconds, where a multiply-add takes 0.02).
+INTO, OUT_OF, FILTERS = 80, 25, 100
 
 
 class _Layout(NamedTuple):
