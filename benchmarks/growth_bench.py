@@ -70,8 +70,8 @@ def draw(rows: list[Row], path: Path) -> None:
         for axes, (key, (label, scale)) in zip(pair, parts.items(), strict=True):
             for library in PASSES[which]:
                 _plot(axes, rows, library, which, key, scale)
-            axes.set_ylim(0)
-            axes.set_xlim(0)
+            axes.set_ylim(0, 1.1 * axes.dataLim.ymax)
+            axes.set_xlim(0, 1.05 * axes.dataLim.xmax)
             axes.set_xticks([row["batch"] for row in rows])
             axes.set_title(f"{title}: {label}", loc="left", fontsize=10)
             axes.spines[["top", "right"]].set_visible(False)

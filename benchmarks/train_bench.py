@@ -76,9 +76,9 @@ def draw(rows: list[Row], path: Path) -> None:
 
     both = [row for row in rows if ratio(row, "torch", "train", "seconds")][::-1]
     panels = (
-        ("training speed", "train", "seconds", ("torch",)),
-        ("inference speed", "infer", "seconds", ("torch", "onnxruntime")),
-        ("least memory, training", "train", "peak", ("torch",)),
+        ("training: their time / ours", "train", "seconds", ("torch",)),
+        ("inference: their time / ours", "infer", "seconds", ("torch", "onnxruntime")),
+        ("training: their peak memory / ours", "train", "peak", ("torch",)),
     )
     picture = Figure(figsize=(12, 0.5 * len(both) + 1.6), dpi=130, layout="constrained")
     for axes, (title, which, key, libraries) in zip(picture.subplots(1, 3, sharey=True), panels, strict=True):
@@ -90,8 +90,8 @@ def draw(rows: list[Row], path: Path) -> None:
             bars = axes.barh(spots, ratios, height, color=f"C{place}", label=name)
             axes.bar_label(bars, [f"{value:.2f}" if value else "" for value in ratios], padding=3, fontsize=8)
         axes.set_yticks(range(len(both)), [f"{row['network']}, {row['batch']}" for row in both])
-        axes.axvline(1, color="black", linewidth=1)
-        axes.set_title(f"{title}, times as good", loc="left", fontsize=10)
+        axes.axvline(1, color="black", linewidth=1, zorder=0)
+        axes.set_title(title, loc="left", fontsize=10)
         axes.spines[["top", "right"]].set_visible(False)
         axes.margins(x=0.18)
         if len(libraries) > 1:
