@@ -112,7 +112,7 @@ def converse(chosen: argparse.Namespace) -> None:
         before = baseline()
         call, parameters = make(*batch_of(chosen.network, chosen.batch, chosen.side))
         finite = answer(call)["finite"]
-        forget_peak()  # of building the network, which fusing or exporting did beside another copy
+        baseline()  # forget what building the network took, which fusing did beside another copy
         say(parameters=parameters, finite=finite, compiled=bool(compiled))
         for line in sys.stdin:
             say(**(memory(before) if line.strip() == "memory" else answer(call)))
