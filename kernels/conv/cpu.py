@@ -4,53 +4,14 @@
 ``position = (n*oh + i)*ow + j``, so a chunk of columns is a range of positions and may hold a part of one image or
 many small images. A row of columns is one tap, ``r = (c*kh + p)*kw + q``.
 
-Inner loops run over flat arrays in the helpers below, with unsigned indices: a slice of an array costs more than a
-short row (its reference count is atomic), and the test for negative indices would keep the loops from vectorising.
+Inner loops are the helpers of ``rows_cpu.py``, which says why they look as they do.
 """
 
 import numpy as np
 from numba import prange
 
-from minicnn.kernels.jit import helper, kernel
-
-
-@helper
-def _inside(size, offset, step, count):
-    """The outputs [low, high) of ``count`` whose tap ``i*step + offset`` falls on a pixel 0..size-1."""
-    low = 0 if offset >= 0 else min(count, (step - 1 - offset) // step)
-    high = 0 if offset >= size else min(count, (size - 1 - offset) // step + 1)
-    return low, max(low, high)
-
-
-@helper
-def _fill(target, at, count, value):
-    t = np.uintp(at)
-    for b in range(np.uintp(count)):
-        target[t + b] = value
-
-
-@helper
-def _copy(target, at, source, start, step, count):
-    """target[at + b] = source[start + b*step]."""
-    t, s, d = np.uintp(at), np.uintp(start), np.uintp(step)
-    if step == 1:
-        for b in range(np.uintp(count)):
-            target[t + b] = source[s + b]
-    else:
-        for b in range(np.uintp(count)):
-            target[t + b] = source[s + b * d]
-
-
-@helper
-def _add(target, at, target_step, source, start, source_step, count, factor):
-    """target[at + b*target_step] += factor * source[start + b*source_step]."""
-    t, s, dt, ds = np.uintp(at), np.uintp(start), np.uintp(target_step), np.uintp(source_step)
-    if target_step == 1 and source_step == 1:
-        for b in range(np.uintp(count)):
-            target[t + b] += factor * source[s + b]
-    else:
-        for b in range(np.uintp(count)):
-            target[t + b * dt] += factor * source[s + b * ds]
+from minicnn.kernels.conv.rows_cpu import add, copy, fill, inside
+from minicnn.kernels.jit import kernel
 
 
 @kernel()
@@ -62,7 +23,7 @@ def im2col(x, col, window, c0, first):
     for r in prange(col.shape[0]):
         c, p, q = c0 + r // (kh * kw), r // kw % kh, r % kw
         offset = q * dw - left
-        jlow, jhigh = _inside(w, offset, sw, ow)
+        jlow, jhigh = inside(w, offset, sw, ow)
         n, i, j = first // (oh * ow), first // ow % oh, first % ow
         at, end = r * total, (r + 1) * total
         while at < end:  # one output row of one image at a time
@@ -73,9 +34,9 @@ def im2col(x, col, window, c0, first):
                 low = min(max(jlow, j), j + count)
                 high = max(low, min(jhigh, j + count))
                 start = ((n * channels + c) * h + u) * w + low * sw + offset
-                _copy(entries, at + low - j, pixels, start, sw, high - low)
-            _fill(entries, at, low - j, 0.0)
-            _fill(entries, at + high - j, j + count - high, 0.0)
+                copy(entries, at + low - j, pixels, start, sw, high - low)
+            fill(entries, at, low - j, 0.0)
+            fill(entries, at + high - j, j + count - high, 0.0)
             at, j, i = at + count, 0, i + 1
             if i == oh:
                 i, n = 0, n + 1
@@ -91,7 +52,7 @@ def col2im(col, gx, window, c0, first):
     total, channels = col.shape[1], col.shape[0] // (kh * kw)
     n0 = first // (oh * ow)
     images = (first + total + oh * ow - 1) // (oh * ow) - n0
-    entries, pixels, one = col.reshape(-1), gx.reshape(-1), gx.dtype.type(1.0)
+    entries, pixels = col.reshape(-1), gx.reshape(-1)
     for plane in prange(images * channels):
         n, c = n0 + plane // channels, plane % channels
         begin, end = max(first, n * oh * ow), min(first + total, (n + 1) * oh * ow)
@@ -99,7 +60,7 @@ def col2im(col, gx, window, c0, first):
         for tap in range(kh * kw):
             p, q = tap // kw, tap % kw
             row, offset = (c * kh * kw + tap) * total - first, q * dw - left
-            jlow, jhigh = _inside(w, offset, sw, ow)
+            jlow, jhigh = inside(w, offset, sw, ow)
             i, j, position = begin // ow % oh, begin % ow, begin
             while position < end:
                 count = min(ow - j, end - position)
@@ -108,7 +69,7 @@ def col2im(col, gx, window, c0, first):
                 high = max(low, min(jhigh, j + count))
                 if 0 <= u < h and low < high:
                     target = pixel + u * w + low * sw + offset
-                    _add(pixels, target, sw, entries, row + position + low - j, 1, high - low, one)
+                    add(pixels, target, sw, entries, row + position + low - j, high - low)
                 position, j, i = position + count, 0, i + 1
 
 
@@ -149,5 +110,5 @@ def gather(gy, columns, k0, first):
         n, s, at, end = first // size, first % size, k * total, (k + 1) * total
         while at < end:
             count = min(size - s, end - at)
-            _copy(entries, at, pixels, (n * filters + k0 + k) * size + s, 1, count)
+            copy(entries, at, pixels, (n * filters + k0 + k) * size + s, 1, count)
             n, s, at = n + 1, 0, at + count

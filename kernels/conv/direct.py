@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.kernels.arrays import Array, array_module, twin
+from minicnn.kernels.arrays import Array, twin
+from minicnn.kernels.conv.turned import backwards, turned
 from minicnn.kernels.window import Window2d
 
 
@@ -23,25 +24,7 @@ def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -
     if (window.sh, window.sw) != (1, 1):
         _twin(gy).direct_grad_x(gy, weight, gx, tuple(window), groups)
         return
-    k, channels, kh, kw = weight.shape
-    turned = weight.reshape(groups, k // groups, channels, kh, kw)[..., ::-1, ::-1].swapaxes(1, 2)
-    turned = array_module(weight).ascontiguousarray(turned).reshape(groups * channels, k // groups, kh, kw)
-    forward(gy, turned, None, backwards(window), groups, gx)
-
-
-def backwards(window: Window2d) -> Window2d:
-    """The window of gx seen as a convolution of gy; its paddings are negative where forward's exceed the kernel."""
-    reach_h, reach_w = window.dh * (window.kh - 1), window.dw * (window.kw - 1)
-    return window._replace(
-        h=window.oh,
-        w=window.ow,
-        oh=window.h,
-        ow=window.w,
-        top=reach_h - window.top,
-        bottom=reach_h - window.bottom,
-        left=reach_w - window.left,
-        right=reach_w - window.right,
-    )
+    forward(gy, turned(weight, groups), None, backwards(window), groups, gx)
 
 
 def grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> None:
