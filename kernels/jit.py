@@ -35,9 +35,11 @@ F = TypeVar("F", bound=Callable[..., Any])
 # Sums may be reordered (vectorised) and products fused, but NaN and inf keep their meaning.
 FASTMATH = {"reassoc", "contract", "nsz"}
 
+# Elements that one thread is done with before another, which sleeps, would have begun (10 microseconds).
+FEW = 1 << 14
+
 _njit: Any = numba.njit
 _config: Any = numba.config
-
 
 
 def _load_tbb() -> bool:
@@ -140,26 +142,43 @@ class _KernelCache(caching.FunctionCache):
             path.unlink(missing_ok=True)
 
 
-def kernel(*, parallel: bool = True, fastmath: bool = True) -> Callable[[F], F]:
+def kernel(*, parallel: bool = True, fastmath: bool = True, elementwise: bool = False) -> Callable[[F], F]:
     """Compile a function over arrays on first call, for the dtypes it is called with.
 
     ``parallel`` kernels may use ``numba.prange``; each iteration must own its output slice (no reductions over the
-    ``prange`` variable), so results do not depend on the number of threads.
+    ``prange`` variable), so results do not depend on the number of threads. ``elementwise`` ones, whose first argument
+    has an element an iteration, run in the calling thread where those are ``FEW``.
     """
 
     def decorate(function: F) -> F:
-        variant = ("_parallel" if parallel else "_serial") + ("" if fastmath else "_strict")
-        named = types.FunctionType(function.__code__, function.__globals__, function.__name__ + variant)
-        named.__defaults__, named.__module__ = function.__defaults__, function.__module__
-        named.__qualname__ = function.__qualname__ + variant
-        options = {"fastmath": FASTMATH if fastmath else False, "error_model": "numpy", "nogil": True}
-        compiled = _njit(parallel=parallel, **options)(named)
         if _config.DISABLE_JIT:
             return function
-        compiled._cache = _KernelCache(named)  # type: ignore[no-untyped-call]
-        return _locked(compiled, function) if parallel else compiled
+        compiled = _compiled(function, parallel, fastmath)
+        if not parallel:
+            return compiled  # type: ignore[no-any-return]
+        shared = _locked(compiled, function)
+        return _by_size(_compiled(function, False, fastmath), shared) if elementwise else shared
 
     return decorate
+
+
+def _compiled(function: F, parallel: bool, fastmath: bool) -> Any:
+    variant = ("_parallel" if parallel else "_serial") + ("" if fastmath else "_strict")
+    named = types.FunctionType(function.__code__, function.__globals__, function.__name__ + variant)
+    named.__defaults__, named.__module__ = function.__defaults__, function.__module__
+    named.__qualname__ = function.__qualname__ + variant
+    options = {"fastmath": FASTMATH if fastmath else False, "error_model": "numpy", "nogil": True}
+    compiled = _njit(parallel=parallel, **options)(named)
+    compiled._cache = _KernelCache(named)  # type: ignore[no-untyped-call]
+    return compiled
+
+
+def _by_size(alone: Any, shared: F) -> F:
+    @functools.wraps(shared)
+    def call(*args: Any) -> Any:
+        return alone(*args) if args[0].size <= FEW else shared(*args)
+
+    return call  # type: ignore[return-value]
 
 
 def _locked(compiled: Any, function: F) -> F:

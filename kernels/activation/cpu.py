@@ -19,7 +19,7 @@ from minicnn.kernels.jit import helper, kernel
 ROOT_2_OVER_PI = math.sqrt(2 / math.pi)
 
 
-@kernel()
+@kernel(elementwise=True)
 def relu_forward(x, y):
     zero = x.dtype.type(0)
     for i in prange(x.size):
@@ -27,14 +27,14 @@ def relu_forward(x, y):
         y[i] = zero if v <= zero else v  # comparing this way round lets NaN through
 
 
-@kernel()
+@kernel(elementwise=True)
 def relu_grad_x(gy, y, gx):
     zero = y.dtype.type(0)
     for i in prange(gy.size):
         gx[i] = gy[i] if y[i] > zero else zero
 
 
-@kernel()
+@kernel(elementwise=True)
 def hardtanh_forward(x, y, low, high):
     bottom, top = x.dtype.type(low), x.dtype.type(high)
     for i in prange(x.size):
@@ -42,14 +42,14 @@ def hardtanh_forward(x, y, low, high):
         y[i] = bottom if v < bottom else top if v > top else v
 
 
-@kernel()
+@kernel(elementwise=True)
 def hardtanh_grad_x(gy, y, gx, low, high):
     zero, bottom, top = y.dtype.type(0), y.dtype.type(low), y.dtype.type(high)
     for i in prange(gy.size):
         gx[i] = zero if y[i] <= bottom or y[i] >= top else gy[i]
 
 
-@kernel()
+@kernel(elementwise=True)
 def leaky_relu_forward(x, y, slope):
     zero, below = x.dtype.type(0), x.dtype.type(slope)
     for i in prange(x.size):
@@ -57,14 +57,14 @@ def leaky_relu_forward(x, y, slope):
         y[i] = v if v > zero else below * v
 
 
-@kernel()
+@kernel(elementwise=True)
 def leaky_relu_grad_x(gy, x, gx, slope):
     zero, below = x.dtype.type(0), x.dtype.type(slope)
     for i in prange(gy.size):
         gx[i] = gy[i] if x[i] > zero else below * gy[i]
 
 
-@kernel()
+@kernel(elementwise=True)
 def elu_forward(x, y, scale, alpha, beta):
     zero, bend = x.dtype.type(0), x.dtype.type(beta)
     above, below = x.dtype.type(scale), x.dtype.type(scale * alpha)
@@ -73,7 +73,7 @@ def elu_forward(x, y, scale, alpha, beta):
         y[i] = above * v if v > zero else below * expm1(bend * v)
 
 
-@kernel()
+@kernel(elementwise=True)
 def elu_grad_x(gy, x, gx, scale, alpha, beta):
     zero, bend = x.dtype.type(0), x.dtype.type(beta)
     above, below = x.dtype.type(scale), x.dtype.type(scale * alpha * beta)
@@ -89,7 +89,7 @@ def _gelu_gate(v, one, cubic, double):
     return sigmoid(double * (v + square * v)), double * (one + square + square + square)
 
 
-@kernel()
+@kernel(elementwise=True)
 def gelu_forward(x, y, by_tanh):
     one, cubic, double = x.dtype.type(1), x.dtype.type(0.044715), x.dtype.type(2 * ROOT_2_OVER_PI)
     if by_tanh:
@@ -100,7 +100,7 @@ def gelu_forward(x, y, by_tanh):
             y[i] = x[i] * normal_cdf(x[i])
 
 
-@kernel()
+@kernel(elementwise=True)
 def gelu_grad_x(gy, x, gx, by_tanh):
     one, cubic, double = x.dtype.type(1), x.dtype.type(0.044715), x.dtype.type(2 * ROOT_2_OVER_PI)
     half, peak = x.dtype.type(-0.5), x.dtype.type(0.5 * ROOT_2_OVER_PI)
@@ -113,13 +113,13 @@ def gelu_grad_x(gy, x, gx, by_tanh):
             gx[i] = gy[i] * (normal_cdf(x[i]) + x[i] * peak * exp(half * x[i] * x[i]))
 
 
-@kernel()
+@kernel(elementwise=True)
 def silu_forward(x, y):
     for i in prange(x.size):
         y[i] = x[i] * sigmoid(x[i])
 
 
-@kernel()
+@kernel(elementwise=True)
 def silu_grad_x(gy, x, gx):
     one = x.dtype.type(1)
     for i in prange(gy.size):
@@ -127,7 +127,7 @@ def silu_grad_x(gy, x, gx):
         gx[i] = gy[i] * s * (one + x[i] * (one - s))
 
 
-@kernel()
+@kernel(elementwise=True)
 def hardswish_forward(x, y):
     zero, three, six = x.dtype.type(0), x.dtype.type(3), x.dtype.type(6)
     for i in prange(x.size):
@@ -135,7 +135,7 @@ def hardswish_forward(x, y):
         y[i] = zero if v <= -three else v if v >= three else v * (v + three) / six
 
 
-@kernel()
+@kernel(elementwise=True)
 def hardswish_grad_x(gy, x, gx):
     zero, three, six = x.dtype.type(0), x.dtype.type(3), x.dtype.type(6)
     for i in prange(gy.size):
@@ -143,7 +143,7 @@ def hardswish_grad_x(gy, x, gx):
         gx[i] = zero if v <= -three else gy[i] if v >= three else gy[i] * (v + v + three) / six
 
 
-@kernel()
+@kernel(elementwise=True)
 def hardsigmoid_forward(x, y):
     zero, one, three, six = x.dtype.type(0), x.dtype.type(1), x.dtype.type(3), x.dtype.type(6)
     for i in prange(x.size):
@@ -151,41 +151,41 @@ def hardsigmoid_forward(x, y):
         y[i] = zero if v <= -three else one if v >= three else (v + three) / six
 
 
-@kernel()
+@kernel(elementwise=True)
 def hardsigmoid_grad_x(gy, x, gx):
     zero, three, six = x.dtype.type(0), x.dtype.type(3), x.dtype.type(6)
     for i in prange(gy.size):
         gx[i] = gy[i] / six if -three < x[i] < three else zero
 
 
-@kernel()
+@kernel(elementwise=True)
 def sigmoid_forward(x, y):
     for i in prange(x.size):
         y[i] = sigmoid(x[i])
 
 
-@kernel()
+@kernel(elementwise=True)
 def sigmoid_grad_x(gy, y, gx):
     one = y.dtype.type(1)
     for i in prange(gy.size):
         gx[i] = gy[i] * y[i] * (one - y[i])
 
 
-@kernel()
+@kernel(elementwise=True)
 def tanh_forward(x, y, outer, inner):
     out, into = x.dtype.type(outer), x.dtype.type(inner)
     for i in prange(x.size):
         y[i] = out * tanh(into * x[i])
 
 
-@kernel()
+@kernel(elementwise=True)
 def tanh_grad_x(gy, y, gx, outer, inner):
     most, steepest = y.dtype.type(inner * outer), y.dtype.type(inner / outer)
     for i in prange(gy.size):
         gx[i] = gy[i] * (most - steepest * y[i] * y[i])
 
 
-@kernel()
+@kernel(elementwise=True)
 def softplus_forward(x, y, beta, threshold):
     bend, top = x.dtype.type(beta), x.dtype.type(threshold)
     for i in prange(x.size):
@@ -193,7 +193,7 @@ def softplus_forward(x, y, beta, threshold):
         y[i] = x[i] if v > top else softplus(v) / bend
 
 
-@kernel()
+@kernel(elementwise=True)
 def softplus_grad_x(gy, x, gx, beta, threshold):
     bend, top = x.dtype.type(beta), x.dtype.type(threshold)
     for i in prange(gy.size):
@@ -209,14 +209,14 @@ def _tanh_softplus(v, two, most):
     return n / (n + two)
 
 
-@kernel()
+@kernel(elementwise=True)
 def mish_forward(x, y):
     two, most = x.dtype.type(2), x.dtype.type(20)
     for i in prange(x.size):
         y[i] = x[i] * _tanh_softplus(x[i], two, most)
 
 
-@kernel()
+@kernel(elementwise=True)
 def mish_grad_x(gy, x, gx):
     one, two, most = x.dtype.type(1), x.dtype.type(2), x.dtype.type(20)
     for i in prange(gy.size):
@@ -224,13 +224,13 @@ def mish_grad_x(gy, x, gx):
         gx[i] = gy[i] * (t + x[i] * sigmoid(x[i]) * (one - t * t))
 
 
-@kernel()
+@kernel(elementwise=True)
 def logsigmoid_forward(x, y):
     for i in prange(x.size):
         y[i] = -softplus(-x[i])
 
 
-@kernel()
+@kernel(elementwise=True)
 def logsigmoid_grad_x(gy, x, gx):
     for i in prange(gy.size):
         gx[i] = gy[i] * sigmoid(-x[i])

@@ -21,14 +21,14 @@ def _gradient(w, g, decay, maximize):
     return (-g if maximize else g) + decay * w
 
 
-@kernel(fastmath=False)
+@kernel(fastmath=False, elementwise=True)
 def sgd_step(w, g, lr, weight_decay, maximize):
     rate, decay = w.dtype.type(lr), w.dtype.type(weight_decay)
     for i in prange(w.size):
         w[i] -= rate * _gradient(w[i], g[i], decay, maximize)
 
 
-@kernel(fastmath=False)
+@kernel(fastmath=False, elementwise=True)
 def momentum_step(w, g, v, lr, momentum, dampening, weight_decay, nesterov, maximize):
     rate, decay = w.dtype.type(lr), w.dtype.type(weight_decay)
     mu, fresh = w.dtype.type(momentum), w.dtype.type(1 - dampening)
@@ -39,7 +39,7 @@ def momentum_step(w, g, v, lr, momentum, dampening, weight_decay, nesterov, maxi
         w[i] -= rate * (gradient + mu * velocity if nesterov else velocity)
 
 
-@kernel(fastmath=False)
+@kernel(fastmath=False, elementwise=True)
 def caffe_momentum_step(w, g, v, lr, momentum, weight_decay, nesterov, maximize):
     rate, decay, mu = w.dtype.type(lr), w.dtype.type(weight_decay), w.dtype.type(momentum)
     for i in prange(w.size):
@@ -49,7 +49,7 @@ def caffe_momentum_step(w, g, v, lr, momentum, weight_decay, nesterov, maximize)
         w[i] -= velocity + mu * (velocity - before) if nesterov else velocity
 
 
-@kernel(fastmath=False)
+@kernel(fastmath=False, elementwise=True)
 def adam_step(w, g, m, v, largest, rate, root, beta1, beta2, eps, weight_decay, shrink, maximize):
     amsgrad = largest.size > 0
     fresh1, keep2, fresh2 = w.dtype.type(1 - beta1), w.dtype.type(beta2), w.dtype.type(1 - beta2)
@@ -66,7 +66,7 @@ def adam_step(w, g, m, v, largest, rate, root, beta1, beta2, eps, weight_decay, 
         w[i] = keep * w[i] - step * mean / (np.sqrt(square) * unbias + tiny)
 
 
-@kernel(fastmath=False)
+@kernel(fastmath=False, elementwise=True)
 def rmsprop_step(w, g, square, mean, v, lr, alpha, eps, weight_decay, momentum, maximize):
     centered, moving = mean.size > 0, v.size > 0
     rate, decay, mu = w.dtype.type(lr), w.dtype.type(weight_decay), w.dtype.type(momentum)
@@ -86,7 +86,7 @@ def rmsprop_step(w, g, square, mean, v, lr, alpha, eps, weight_decay, momentum, 
         w[i] -= rate * quotient
 
 
-@kernel(fastmath=False)
+@kernel(fastmath=False, elementwise=True)
 def adagrad_step(w, g, total, lr, eps, weight_decay, maximize):
     rate, decay, tiny = w.dtype.type(lr), w.dtype.type(weight_decay), w.dtype.type(eps)
     for i in prange(w.size):
@@ -95,7 +95,7 @@ def adagrad_step(w, g, total, lr, eps, weight_decay, maximize):
         w[i] -= rate * gradient / (np.sqrt(total[i]) + tiny)
 
 
-@kernel(fastmath=False)
+@kernel(fastmath=False, elementwise=True)
 def adadelta_step(w, g, square, moved, lr, rho, eps, weight_decay, maximize):
     rate, decay, tiny = w.dtype.type(lr), w.dtype.type(weight_decay), w.dtype.type(eps)
     keep, fresh = w.dtype.type(rho), w.dtype.type(1 - rho)

@@ -32,7 +32,7 @@ def mask_forward(x, key, start, threshold, scale, y):
             y[m, j] = x[m, j] * factor if keep else 0.0
 
 
-@kernel()
+@kernel(elementwise=True)
 def mask_elements(x, key, start, threshold, scale, y):
     """``mask_forward`` with a decision an element: x (size,)."""
     factor = x.dtype.type(scale)

@@ -5,7 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from minicnn import Tensor, ops
 from minicnn.kernels import activation as K
+from minicnn.kernels.jit import FEW
+from tests.close import assert_close
 
 TINY = 1e-37  # below it float32 has few bits left
 
@@ -68,3 +71,19 @@ def test_the_largest_of_a_row_is_found_whatever_the_signs(dtype):
         y, wide = K.softmax_forward(x), x.astype(np.float64)
         powers = np.exp(wide - wide.max(1, keepdims=True))
         np.testing.assert_allclose(y, powers / powers.sum(1, keepdims=True), rtol=1e-6, atol=1e-37)
+
+
+NAMES = ("relu", "relu6", "leaky_relu", "elu", "gelu", "silu", "mish", "hardswish", "hardsigmoid", "sigmoid", "tanh")
+
+
+@pytest.mark.parametrize("name", [*NAMES, "logsigmoid", "softplus"])
+def test_many_elements_have_the_values_of_few(name):
+    """Few are computed in one thread by code compiled apart."""
+    x = np.random.default_rng(0).standard_normal(FEW + 100).astype(np.float32) * 4
+    whole, parts = Tensor(x, requires_grad=True), [Tensor(part, requires_grad=True) for part in np.split(x, [FEW])]
+    function = getattr(ops, name)
+    y, values = function(whole), [function(part) for part in parts]
+    for tensor in (y, *values):
+        tensor.backward(np.ones(tensor.shape, np.float32))
+    assert_close(y.numpy(), np.concatenate([value.numpy() for value in values]), 1e-7)
+    assert_close(whole.grad.numpy(), np.concatenate([part.grad.numpy() for part in parts]), 1e-6)
