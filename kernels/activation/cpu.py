@@ -202,25 +202,25 @@ def softplus_grad_x(gy, x, gx, beta, threshold):
 
 
 @helper
-def _tanh_softplus(v, two, most):
+def _tanh_softplus(v, one, two, most):
     """tanh(log(1 + e^v)) = n / (n + 2) with n = e^v (e^v + 2); it is 1 beyond 20."""
     e = exp(most if v > most else v)
     n = e * (e + two)
-    return n / (n + two)
+    return one if v > most else n / (n + two)  # never v * n, which overflows
 
 
 @kernel(elementwise=True)
 def mish_forward(x, y):
-    two, most = x.dtype.type(2), x.dtype.type(20)
+    one, two, most = x.dtype.type(1), x.dtype.type(2), x.dtype.type(20)
     for i in prange(x.size):
-        y[i] = x[i] * _tanh_softplus(x[i], two, most)
+        y[i] = x[i] * _tanh_softplus(x[i], one, two, most)
 
 
 @kernel(elementwise=True)
 def mish_grad_x(gy, x, gx):
     one, two, most = x.dtype.type(1), x.dtype.type(2), x.dtype.type(20)
     for i in prange(gy.size):
-        t = _tanh_softplus(x[i], two, most)
+        t = _tanh_softplus(x[i], one, two, most)
         gx[i] = gy[i] * (t + x[i] * sigmoid(x[i]) * (one - t * t))
 
 

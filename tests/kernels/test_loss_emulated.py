@@ -57,7 +57,10 @@ def both(gpu, gate, *arguments):
 
 def check(pair, tolerance):
     for found, expected in zip(*pair, strict=True):
-        assert_close(found, expected, tolerance)
+        if np.abs(expected).max() < 1e-15:  # of one class, where all that is left is how a sum rounds
+            assert np.abs(found).max() < tolerance
+        else:
+            assert_close(found, expected, tolerance)
 
 
 @every_dtype
