@@ -66,7 +66,8 @@ def _shape(model: nn.Module, input_shape: Sequence[int] | None) -> tuple[int, ..
                 f"fuse: this {type(model).__name__} is not of the catalog, so its input is not known; "
                 "fix: fuse(model, input_shape=(3, 224, 224))"
             )
-        input_shape = model.input_shape  # of a Network (minicnn/models/network.py)
+        network: Any = model  # of minicnn/models/network.py
+        input_shape = network.input_shape
     if not isinstance(input_shape, (tuple, list)):
         raise ArgumentError(f"fuse: input_shape={input_shape!r}, expected a shape such as (3, 224, 224)")
     shape = tuple(integer("fuse", "input_shape", size, 1) for size in input_shape)

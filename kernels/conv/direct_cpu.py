@@ -85,7 +85,7 @@ def _turn_back(target, planes, size, pixels, pitch):
 @helper
 def _layout(window, channels):
     """Pixels of a line, lines and rows of a band, how many bands, and rows of outputs at a time."""
-    kh, kw, sh, sw, dh, dw, oh, ow = window[2], window[3], window[4], window[5], *window[10:]
+    (kh, kw, sh, sw), (dh, dw, oh, ow) = window[2:6], window[10:]
     pitch, reach = _whole((ow - 1) * sw + (kw - 1) * dw + 1), (kh - 1) * dh
     most = max(1, (BAND // (channels * pitch * LANES) - reach - 1) // sh)
     bands = -(-oh // most)

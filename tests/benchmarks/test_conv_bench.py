@@ -90,7 +90,7 @@ def test_every_convolution_and_pass_has_a_row_that_is_right(tmp_path, capsys, dt
         assert row["milliseconds"] > 0 and row["samples"] == 2 and row["ratio"] is None
     assert [row["networks"] for row in figures["rows"][3:6]] == [{"first": 2, "second": 1}] * 3
     table = " ".join(capsys.readouterr().out.split())  # cells may be folded
-    assert all(words in table for words in ("drift", "im2col", "pointwise", "direct", "first ×2, second"))
+    assert all(words in table for words in ("drift", "im2col", "pointwise", "first ×2, second"))
 
 
 def test_figures_follow_from_time_and_shape(tmp_path):
