@@ -135,7 +135,7 @@ def empty_cache() -> None:
     memory; until this is called, about as much stays held as was lately in use at once.
     """
     arena.clear()
-    if "cupy" in sys.modules:
+    if "cupy" in sys.modules and not gpu_trouble():
         cupy().get_default_memory_pool().free_all_blocks()
 
 

@@ -22,6 +22,7 @@ def small(monkeypatch):
     monkeypatch.setattr(op_bench, "NET", "lenet5")
     monkeypatch.setattr(timing, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(timing, "SAMPLE_SECONDS", 1e-4)
+    monkeypatch.setattr(timing, "WARM_SECONDS", 0.0)
     threads = numba.get_num_threads()
     with threadpoolctl.threadpool_limits():
         yield

@@ -24,6 +24,7 @@ def small(monkeypatch):
     monkeypatch.setattr(peaks, "SIZES", {"cpu": (64, 1 << 16)})
     monkeypatch.setattr(timing, "SETTLE_SECONDS", 0.0)
     monkeypatch.setattr(timing, "SAMPLE_SECONDS", 1e-4)
+    monkeypatch.setattr(timing, "WARM_SECONDS", 0.0)
     threads = numba.get_num_threads()
     with threadpoolctl.threadpool_limits():
         yield

@@ -169,7 +169,7 @@ BRANCHES = [
     ("pointwise", "its own column matrix", (2, 3, 16, 16), (4, 3, 1, 1), {}),
     ("pointwise", "its own column matrix", (2, 3, 16, 16), (1, 3, 1, 1), {}),
     ("pointwise", "its own column matrix", (1, 3, 2, 2), (4, 3, 1, 1), {}),
-    ("winograd", "less work than with columns", (4, 32, 16, 16), (32, 32, 3, 3), {"padding": 1}),
+    ("winograd", "less work than with columns", (4, 32, 16, 16), (8, 32, 3, 3), {"padding": 1}),
     ("im2col", "taps: 9", (2, 3, 16, 16), (8, 3, 3, 3), {"padding": 1}),
     ("im2col", "taps: 1", (1, 3, 7, 7), (4, 3, 1, 1), {"stride": 2}),
     ("im2col", "taps: 1", (1, 3, 7, 7), (4, 3, 1, 1), {"padding": ((1, 0), (0, 0))}),
