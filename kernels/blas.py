@@ -74,11 +74,10 @@ def workers() -> int:
 
 @cache
 def _pools() -> list[Any]:
-    """The thread pools of SciPy's BLAS, which is the one that Numba calls."""
-    module = importlib.import_module("scipy.linalg.cython_blas")
-    del module  # loading it was the point
-    controller = importlib.import_module("threadpoolctl").ThreadpoolController()
-    return [pool for pool in controller.select(user_api="blas").lib_controllers if "scipy.libs" in pool.filepath]
+    """The thread pools of SciPy's BLAS, which is the one that Numba calls: its wheel's own, or whatever is shared."""
+    importlib.import_module("scipy.linalg.cython_blas")  # loads it
+    pools = importlib.import_module("threadpoolctl").ThreadpoolController().select(user_api="blas").lib_controllers
+    return [pool for pool in pools if "scipy.libs" in pool.filepath] or list(pools)
 
 
 class _Inside:
