@@ -15,7 +15,7 @@ from minicnn.errors import ArgumentError
 from tests import thread_counts
 
 ROOT = Path(__file__).resolve().parents[1]
-FAST = ("batch_norm", "max_pool2d", "cross_entropy", "conv2d depthwise, auto", "relu")
+FAST = ("batch_norm", "max_pool2d", "cross_entropy", "conv2d depthwise, auto", "conv2d 3x3, auto", "linear", "relu")
 
 
 @pytest.fixture(autouse=True)
