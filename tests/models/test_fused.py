@@ -2,6 +2,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 
 import minicnn
@@ -76,8 +77,9 @@ def distance(result, truth):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", distinct_networks())
 def test_every_network(name):
-    """Those of less than 30 million parameters in float64, and in float32 as near to that as they were themselves:
-    random weights and small images make the rounding of some grow (EfficientNets) until not one digit is left."""
+    """Those of less than 30 million parameters in float64, and in float32 as near to that as they were themselves,
+    or would be with other last digits of the pictures: random weights and small images make the rounding of some grow
+    (EfficientNets) until not one digit is left."""
     info = models.info(name)
     if models.counts(name).params >= LARGE:
         with minicnn.abstract():
@@ -91,5 +93,7 @@ def test_every_network(name):
     x = images(info.input_shape[0], smallest_side(net, info), "float32")
     check(net.double(), x.astype("float64"), 1e-9)
     truth = answers(net, x.astype("float64"))
+    noise = 1 + 1e-6 * np.random.default_rng(1).standard_normal(x.shape)
+    grown = distance(answers(net, x.astype("float64") * noise), truth)  # what errors of float32's size become
     net.float()
-    assert distance(answers(fuse(net), x), truth) <= 1e-4 + 10 * distance(answers(net, x), truth)
+    assert distance(answers(fuse(net), x), truth) <= 1e-4 + 10 * max(grown, distance(answers(net, x), truth))
