@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Passes(NamedTuple):
-    """The three passes of a plan; each writes into (or adds to, gradients come zeroed) its last argument."""
+    """The three passes of a plan; each writes its last argument, and grad_w adds to one that comes zeroed."""
 
     forward: Callable[..., None]
     grad_x: Callable[..., None]
@@ -48,8 +48,6 @@ PLANS: dict[str, Passes] = {
     "implicit_gemm": Passes(implicit_gemm.forward, implicit_gemm.grad_x, implicit_gemm.grad_w),
     "winograd": Passes(winograd.forward, winograd.grad_x, winograd.grad_w),
 }
-# Plans whose grad_x writes every pixel: no need to fill it with zeros first.
-OVERWRITES = ("direct",)
 
 
 def _run(
@@ -62,13 +60,14 @@ def _run(
     out: Array,
 ) -> None:
     """Call pass ``name`` of the plan for ``sizes``, images, channels and filters; ``how`` is knob and precision."""
-    with products_in("highest" if how[0] == "exact" else how[1] or float32_precision(), out):
-        getattr(PLANS[_plan(sizes, how, window, groups, out)], name)(*arrays, window, groups, out)
-
-
-def _plan(sizes: tuple[int, int, int], how: tuple[str, str | None], window: Window2d, groups: int, like: Array) -> str:
-    """The name of the plan, where the arrays are and of the dtype that ``like`` is."""
-    return choose(how[0], *sizes, window, groups, place_of(like, how[1] or float32_precision())).plan
+    knob, precision = how[0], how[1] or float32_precision()
+    plan = choose(knob, *sizes, window, groups, place_of(out, precision)).plan
+    if not (arrays[0].size and arrays[1].size):  # no images, channels or filters: a sum of nothing, and the bias
+        bias = arrays[2] if name == "forward" else None
+        out[...] = 0 if bias is None else bias[:, None, None]
+        return
+    with products_in("highest" if knob == "exact" else precision, out):
+        getattr(PLANS[plan], name)(*arrays, window, groups, out)
 
 
 def _macs(n: int, weight_size: int, window: Window2d) -> int:
@@ -109,11 +108,9 @@ def conv2d_grad_x(
     """
     n, c = len(gy), weight.shape[1] * groups
     count_macs(op, _macs(n, weight.size, window))
-    sizes, how = (n, c, len(weight)), (knob, precision)
-    written = not is_abstract(gy) and _plan(sizes, how, window, groups, gy) in OVERWRITES
-    gx = allocate(gy, (n, c, window.h, window.w), fill=None if written else 0)
+    gx = allocate(gy, (n, c, window.h, window.w))
     if not is_abstract(gy):
-        _run("grad_x", sizes, how, (gy, weight), window, groups, gx)
+        _run("grad_x", (n, c, len(weight)), (knob, precision), (gy, weight), window, groups, gx)
     return gx
 
 

@@ -67,8 +67,6 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window2d, group
 
 
 def _forward(x: Array, weight: Array, flip: int, bias: Array | None, window: Window2d, groups: int, y: Array) -> None:
-    if not y.size:
-        return
     n, k = y.shape[:2]
     cut = _cut(n, k // groups, x.shape[1] // groups, window, groups)
     kernels, shift = _kernels(), x.reshape(-1)[:0] if bias is None else bias
@@ -80,11 +78,12 @@ def _forward(x: Array, weight: Array, flip: int, bias: Array | None, window: Win
 
 
 def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -> None:
-    """``gx (N, C, H, W)``, which comes zeroed: at stride 1 a convolution of gy with the filters turned."""
+    """``gx (N, C, H, W)``: at stride 1 a convolution of gy with the filters turned."""
     if window.is_pointwise:
         return _forward(gy, weight, 1, None, backwards(window), groups, gx)
     if (window.sh, window.sw) == (1, 1):
         return forward(gy, turned(weight, groups), None, backwards(window), groups, gx)
+    gx[...] = 0  # columns are added to it
     kernels, lines = _kernels(), _equal(window.oh, BLOCK // window.ow)
     entries = lines * window.ow * window.taps
     depth = _equal(weight.shape[1], ENTRIES // entries, UNITS if len(gx) * groups < UNITS else 1)
@@ -95,8 +94,6 @@ def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -
 
 def grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> None:
     """``gw (K, C/g, kh, kw)``, which comes zeroed."""
-    if not gy.size:
-        return
     kernels, entries = _kernels(), gw.size
     span = min(len(gy), max(1, BLOCK // (window.oh * window.ow)))
     if span > 1:  # several images in a product

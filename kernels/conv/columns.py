@@ -97,9 +97,10 @@ def _upstream(a: _Layout, gy: Array, images: Array, chunk: _Chunk) -> Array:
 
 
 def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -> None:
-    """Plan im2col: adds to ``gx (N, C, H, W)``, which comes zeroed."""
+    """Plan im2col: ``gx (N, C, H, W)``."""
     if not is_cupy(gy):
         return blocked.grad_x(gy, weight, window, groups, gx)
+    gx[...] = 0  # columns are added to it
     xp, (k, channels) = array_module(gy), weight.shape[:2]
     a = _layout(gy, k, channels, window, groups)
     filters = weight.reshape(groups, a.k, a.rows)

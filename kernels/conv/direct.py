@@ -17,7 +17,7 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window2d, group
 
 
 def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -> None:
-    """Plan direct: ``gx (N, C, H, W)``, which comes zeroed.
+    """Plan direct: ``gx (N, C, H, W)``.
 
     At stride 1 it is a convolution of gy with the filters turned by 180 degrees, which the faster kernel does.
     """

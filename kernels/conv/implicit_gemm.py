@@ -64,7 +64,8 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window2d, group
 
 
 def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -> None:
-    """Plan implicit_gemm: ``gx (N, C, H, W)``, which comes zeroed; pixels that no tap reads stay so."""
+    """Plan implicit_gemm: ``gx (N, C, H, W)``; pixels that no tap reads are 0."""
+    gx[...] = 0
     a = window
     turned = weight.reshape(groups, len(weight) // groups, *weight.shape[1:]).swapaxes(1, 2)
     for vertical_taps, vertical in _phases(a.h, a.kh, a.sh, a.top, a.dh, a.oh):

@@ -98,8 +98,6 @@ def _both_ways(tile: int, dtype: Any) -> np.ndarray[Any, Any]:
 
 def forward(x: Array, weight: Array, bias: Array | None, window: Window2d, groups: int, y: Array) -> None:
     """Plan winograd: ``y (N, K, OH, OW)``."""
-    if not y.size:
-        return
     (k, channels), n, kernels = weight.shape[:2], len(x), _kernels()
     k //= groups
     a = layout(n, window, channels, k)
@@ -124,8 +122,6 @@ def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -
 
 def grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> None:
     """Plan winograd: ``gw (K, C/groups, 3, 3)``; blocks of tiles are added in their order."""
-    if not gy.size:
-        return  # gw comes zeroed
     (k, channels), n, kernels = gw.shape[:2], len(x), _kernels()
     k //= groups
     a = layout(n, window, channels, k)

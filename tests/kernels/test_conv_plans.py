@@ -241,6 +241,17 @@ def test_another_thread_starts_with_auto():
     assert seen == ["auto"]
 
 
+@pytest.mark.parametrize("knob", ["auto", "im2col", "direct", "winograd"])
+@pytest.mark.parametrize(("n", "c", "k"), [(0, 2, 3), (2, 0, 3), (2, 3, 0)])
+def test_sums_of_nothing_are_zero(n, c, k, knob):
+    """No images, no channels, no filters: what is left is the bias."""
+    arrays = {"x": np.ones((n, c, 5, 4)), "weight": np.ones((k, c, 3, 3)), "bias": np.arange(1.0, k + 1)}
+    with minicnn.conv_plan(knob):
+        y, gx, gw = run(arrays, np.ones((n, k, 3, 2)))
+    assert np.array_equal(y, np.broadcast_to(arrays["bias"][:, None, None], (n, k, 3, 2)))
+    assert np.array_equal(gx, np.zeros((n, c, 5, 4))) and np.array_equal(gw, np.zeros((k, c, 3, 3)))
+
+
 # ---- workspace
 
 
