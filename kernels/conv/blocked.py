@@ -119,7 +119,7 @@ def _gathered(images: Array, purpose: str) -> Array:
     """(N, K, H, W) as the image (1, K, 1, N*H*W), in scratch memory."""
     n, k, h, w = images.shape
     matrix = scratch(images, purpose, (k, n * h * w))
-    _kernels().gather(images.reshape(n, k, h * w), matrix)
+    _kernels().gather(images.reshape(n, k, h * w), matrix, 0, 0)
     return matrix.reshape(1, k, 1, n * h * w)
 
 

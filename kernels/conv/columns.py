@@ -16,8 +16,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from minicnn.kernels.arrays import STORAGE_DTYPES, Array, array_module, compute_dtype, is_cupy, twin
-from minicnn.kernels.conv import blocked
-from minicnn.kernels.conv.workspace import allowed_bytes, positions_a_chunk, scratch
+from minicnn.kernels.conv import blocked, workspace
+from minicnn.kernels.conv.workspace import positions_a_chunk, scratch
 from minicnn.kernels.window import Window2d
 
 
@@ -54,7 +54,7 @@ class _Layout(NamedTuple):
 
     def chunks(self, x: Array, groups: int) -> Iterator[_Chunk]:
         n, rows = x.shape[0], max(self.k, self.rows)
-        step = positions_a_chunk(allowed_bytes(x), rows, x.dtype.itemsize, self.pixels, n)
+        step = positions_a_chunk(workspace.GPU_WORKSPACE_BYTES, rows, x.dtype.itemsize, self.pixels, n)
         return _chunks(n, groups, step, self.pixels)
 
 

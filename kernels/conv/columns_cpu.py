@@ -8,6 +8,7 @@ what positions, rows of columns, and strips are.
 from numba import prange
 
 from minicnn.kernels.blas import gemm, one_blas_thread, workers
+from minicnn.kernels.conv.cpu import gather
 from minicnn.kernels.conv.rows_cpu import (
     add,
     add_strips,
@@ -182,13 +183,3 @@ def add_up(sums, total):
     for i in prange(total.size):
         for part in range(len(sums)):
             total[i] += sums[part, i]
-
-
-@kernel()
-def gather(images, matrix):
-    """matrix[k, n*S + s] = images[n, k, s]: the images of a batch side by side."""
-    n, k, size = images.shape
-    pixels, entries = images.reshape(-1), matrix.reshape(-1)
-    for row in prange(k):
-        for b in range(n):
-            copy(entries, (row * n + b) * size, pixels, (b * k + row) * size, 1, size)

@@ -91,6 +91,7 @@ def filter_matrix(tile: int) -> np.ndarray[Any, Any]:
     return np.vstack([points[:, None] ** np.arange(3) / gaps.prod(1)[:, None], [0.0, 0.0, 1.0]])
 
 
+@cache
 def _both_ways(tile: int, dtype: Any) -> np.ndarray[Any, Any]:
     """``G (x) G`` (t*t, 9): applied to a flat filter it is ``G g G^T``, flat."""
     return np.kron(filter_matrix(tile), filter_matrix(tile)).astype(dtype)

@@ -10,19 +10,13 @@ import threading
 
 from minicnn.kernels.arrays import Array, allocate, is_cupy
 
-# Bytes of one chunk of columns: 2 to 8 MiB were within 10 % of each other; below, large filters are read too often.
-WORKSPACE_BYTES = 4 << 20
-# On a GPU, which wants few launches and large products. Two chunks are alive where one follows another.
+# Bytes of one chunk of columns on a GPU, which wants few launches and large products. Two chunks are alive where one
+# follows another.
 GPU_WORKSPACE_BYTES = 256 << 20
 # A larger buffer is not kept.
 KEPT_BYTES = 8 << 20
 
 _kept = threading.local()
-
-
-def allowed_bytes(like: Array) -> int:
-    """The bytes of one chunk where ``like`` is."""
-    return GPU_WORKSPACE_BYTES if is_cupy(like) else WORKSPACE_BYTES
 
 
 def scratch(like: Array, purpose: str, shape: tuple[int, int]) -> Array:
