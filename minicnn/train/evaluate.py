@@ -11,11 +11,21 @@ from minicnn.data import DataLoader, Dataset
 from minicnn.tensor import Tensor
 
 
+class Samples(NamedTuple):
+    """What a model said of each sample, in the dataset's order, (N,) each."""
+
+    labels: NDArray[np.int64]
+    answers: NDArray[np.int64]  # the class it took each for
+    confidence: NDArray[np.float64]  # the probability it gave that class
+    losses: NDArray[np.float64]  # cross-entropy: exp(-loss) is the probability it gave the true class
+
+
 class Evaluation(NamedTuple):
     """``confusion[t, p]`` counts the samples of class t that were taken for class p; ``loss`` is the mean."""
 
     loss: float
     confusion: NDArray[np.int64]
+    samples: Samples
 
     @property
     def correct(self) -> int:
@@ -37,20 +47,29 @@ def evaluate(model: Any, dataset: Dataset, batch_size: int = 256, device: str = 
     truths: list[NDArray[Any]] = []
     losses: list[Tensor] = []  # read back at the end: until then a GPU need not wait for the host
     answers: list[Tensor] = []
+    each: list[Tensor] = []  # the loss of each sample, and what it were if the answer were true
+    sure: list[Tensor] = []
     was_training = model.training
     model.eval()
     try:
         with no_grad():
             for images, labels in DataLoader(dataset, batch_size):
                 logits = model(Tensor(images, device=device))
-                losses.append(ops.cross_entropy(logits, Tensor(labels, device=device), reduction="sum"))
-                answers.append(ops.argmax(logits, 1))
+                target, answer = Tensor(labels, device=device), ops.argmax(logits, 1)
+                losses.append(ops.cross_entropy(logits, target, reduction="sum"))
+                each.append(ops.cross_entropy(logits, target, reduction="none"))
+                sure.append(ops.cross_entropy(logits, answer, reduction="none"))
+                answers.append(answer)
                 truths.append(labels)
             total = sum(ops.stack(losses).tolist())
-            np.add.at(confusion, (np.concatenate(truths), ops.cat(answers).numpy()), 1)
+            confidence = np.exp(-ops.cat(sure).numpy().astype(np.float64))
+            samples = Samples(
+                np.concatenate(truths), ops.cat(answers).numpy(), confidence, ops.cat(each).numpy().astype(np.float64)
+            )
+            np.add.at(confusion, (samples.labels, samples.answers), 1)
     finally:
         model.train(was_training)
-    return Evaluation(total / len(dataset), confusion)
+    return Evaluation(total / len(dataset), confusion, samples)
 
 
 def probabilities(model: Any, images: NDArray[np.float32], device: str = "cpu") -> NDArray[np.float32]:

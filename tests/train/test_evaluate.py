@@ -39,6 +39,9 @@ def test_counts_and_mean_loss(batch_size):
     assert (found.correct, found.total, found.accuracy) == (3, 5, 0.6)
     shares = np.exp(LOGITS) / np.exp(LOGITS).sum(axis=1, keepdims=True)
     assert found.loss == pytest.approx(-np.log(shares[range(5), LABELS]).mean(), rel=1e-6)
+    assert found.samples.labels.tolist() == LABELS and found.samples.answers.tolist() == [0, 1, 1, 2, 0]
+    assert np.allclose(found.samples.confidence, shares.max(axis=1), rtol=1e-6)
+    assert np.allclose(found.samples.losses, -np.log(shares[range(5), LABELS]), rtol=1e-6)
     assert model.modes == {False} and model.training
     assert np.allclose(probabilities(model, LOGITS.reshape(5, 1, 1, 3)), shares, atol=1e-6)
 
