@@ -41,6 +41,7 @@ def option(name: str, help: str, **settings: Any) -> Any:
 @option("seed", "Same seed, same result.")
 @option("workers", "Threads that prepare batches.")
 @option("device", "auto, cpu, gpu or cuda:<index>.")
+@option("log", "What is written about the run, by names with commas between.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: a new one under runs/.")
 @click.option("--resume", type=click.Path(path_type=Path, exists=True, file_okay=False), help="Go on with this run.")
 @click.option("--quiet", is_flag=True, help="No progress on stderr.")
@@ -103,7 +104,7 @@ def _facts(result: Any) -> dict[str, Any]:
 def _resumed(folder: Path, out: Path | None, chosen: dict[str, Any], quiet: bool) -> Any:
     from minicnn.train import resumed_run
 
-    extra = set(chosen) - {"epochs", "device", "workers"}
+    extra = set(chosen) - {"epochs", "device", "workers", "log"}
     if extra or out is not None:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(extra | ({"out"} if out else set())))
         raise click.UsageError(f"--resume takes its options from {folder / 'args.toml'}; leave out {names}")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minicnn.errors import ArgumentError
+from minicnn.train.observer import OBSERVERS, names_of
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "constant", "step")
@@ -39,12 +40,15 @@ class TrainArgs:
     seed: int = 0
     workers: int = 1
     device: str = "auto"
+    log: str = "csv"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             _check_type(field.name, getattr(self, field.name), type(field.default))
         _one_of("optimizer", self.optimizer, OPTIMIZERS)
         _one_of("schedule", self.schedule, SCHEDULES)
+        for name in names_of(self.log):
+            _one_of("log", name, tuple(OBSERVERS))
         for name, low in LOWEST.items():
             if getattr(self, name) < low:
                 raise ArgumentError(f"train: {name}={getattr(self, name)} is too small, expected at least {low}")

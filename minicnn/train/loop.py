@@ -4,7 +4,7 @@ import math
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from minicnn.train import checkpoint
 from minicnn.train.args import TrainArgs
 from minicnn.train.evaluate import Evaluation, evaluate
 from minicnn.train.interrupt import Interrupted, StopRequest, stop_on_ctrl_c
+from minicnn.train.observer import Observer, observers_of
 from minicnn.train.recipe import augmentation, build_data, build_model, build_optimizer, build_schedule
 from minicnn.train.report import Reporter
 from minicnn.train.run import RunFolder
@@ -91,6 +92,7 @@ class Trainer:
         self.optimizer = build_optimizer(args, self.model)
         self.rate = build_schedule(args, steps_per_epoch=len(self.loader))
         self.average = WeightAverage(self.model, args.ema) if args.ema else None
+        self.observers = observers_of(args.log)
         self.rows: list[dict[str, float]] = []
         self.epoch = 0  # epochs finished
         self.part = PartOfEpoch()
@@ -118,15 +120,34 @@ class Trainer:
         report = Reporter(self.args.epochs, len(self.loader), self.step, self.quiet)
         # NumPy's own warnings of overflow say less than the check of every loss
         quiet_numpy = np.errstate(over="ignore", invalid="ignore")
-        with blas_threads(self.macs), report, stop_on_ctrl_c(report.stopping) as stop, quiet_numpy:
+        with (
+            blas_threads(self.macs),
+            report,
+            stop_on_ctrl_c(report.stopping) as stop,
+            quiet_numpy,
+            self._observed() as watching,
+        ):
             self._introduce(report)
             while self.epoch < self.args.epochs:
                 row = self._train_epoch(report, stop)
                 best = self._validate(row)
                 self.save(self.run.last)
-                self.run.write_metrics(self.rows)
+                for observer in watching:
+                    observer.epoch(row, best)
                 report.epoch(row, best)
-            return self._finish()
+            result = self._finish()
+            for observer in watching:
+                observer.finished(result)
+            return result
+
+    @contextmanager
+    def _observed(self) -> Iterator[list[Observer]]:
+        """Inside, the observers know of the run; they are closed however it ends."""
+        with ExitStack() as stack:
+            for observer in self.observers:
+                stack.callback(observer.close)
+                observer.started(self)
+            yield self.observers
 
     def _introduce(self, report: Reporter) -> None:
         train, val, test = (len(self.data[part]) for part in ("train", "val", "test"))
@@ -193,6 +214,14 @@ class Trainer:
                 if not math.isfinite(loss):
                     raise self._diverged(f"the loss is {loss}", step.step)
                 self.part.add(loss, correct, step.images)
+                if self.observers:
+                    self._tell(step, loss, correct)
+
+    def _tell(self, step: Figures, loss: float, correct: int) -> None:
+        lr, accuracy = self.rate(step.step - 1), correct / step.images
+        figures = {"step": step.step, "lr": lr, "loss": loss, "accuracy": accuracy, "images": step.images}
+        for observer in self.observers:
+            observer.step(figures)
 
     def _validate(self, row: dict[str, float]) -> bool:
         """End the epoch: complete its row, and save ``best`` when no epoch before was better."""
