@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import conv_report
+import goals
 import numpy as np
 import peaks
 import roofline
@@ -63,24 +64,27 @@ class Bench:
         trouble = "" if chosen.no_torch else Torch.trouble(chosen.device)
         if trouble:
             print(trouble)
+        peer = None if chosen.no_torch or trouble else Torch(chosen.device, chosen.dtype)
+        threads = set_threads(chosen.threads, peer is not None)
         self.setting = Setting(
             device=Gpu() if chosen.device == "gpu" else Cpu(),
             precision=chosen.dtype,
             dtype=dtype_of(chosen.device, chosen.dtype),
             batch=chosen.batch or (QUICK_BATCH if chosen.quick else BATCH[chosen.device]),
             samples=chosen.samples or (QUICK_SAMPLES if chosen.quick else None),
+            threads=threads["numba"],
             knob=chosen.plan,
-            peer=None if chosen.no_torch or trouble else Torch(chosen.device, chosen.dtype),
+            peer=peer,
         )
         asked = {name: getattr(chosen, name) for name in ("device", "dtype", "plan", "networks", "passes", "quick")}
         self.figures: dict[str, Any] = {
             "machine": machine(chosen.device),
-            "threads": set_threads(chosen.threads, self.setting.peer is not None),
-            "settings": {**asked, "batch": self.setting.batch, "torch": self.setting.peer is not None},
+            "threads": threads,
+            "settings": {**asked, "batch": self.setting.batch, "torch": peer is not None},
             "controls": [],
             "drift": None,
             "rows": [],
-            "summary": [],
+            "summary": {},
             "finished": False,
         }
 
@@ -107,7 +111,8 @@ class Bench:
 
     def save(self) -> None:
         """Replace the file in one step: whoever reads it, or kills this process, finds whole rows."""
-        self.figures["summary"] = conv_report.summary(self.figures["rows"])
+        asked = goals.of_convolutions(self.figures["rows"]) if self.chosen.device == "cpu" else []
+        self.figures["summary"] = {"networks": conv_report.summary(self.figures["rows"]), "goals": asked}
         if self.chosen.json:
             unfinished = self.chosen.json.with_name(self.chosen.json.name + ".unfinished")
             unfinished.write_text(json.dumps(self.figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -134,8 +139,8 @@ class Bench:
         return rows
 
     def _control(self, when: str) -> peaks.Peaks:
-        threads = self.figures["threads"]["numba"]
-        found = peaks.measure(self.setting.device, self.setting.dtype, threads, self.setting.samples)
+        setting = self.setting
+        found = peaks.measure(setting.device, setting.dtype, setting.threads, setting.samples)
         self.figures["controls"].append({"when": when, **found._asdict()})
         flops, moved = found.flops_per_second / 1e9, found.bytes_per_second / 1e9
         print(f"control at the {when}: product {flops:,.0f} GFLOP/s, copy {moved:,.1f} GB/s", flush=True)
@@ -175,7 +180,8 @@ def report(bench: Bench, interrupted: bool) -> int:
     """Print and draw what there is; the exit code."""
     measured, drift = bench.figures["rows"], bench.figures["drift"]
     conv_report.print_rows(measured)
-    conv_report.print_summary(bench.figures["summary"])
+    conv_report.print_summary(bench.figures["summary"]["networks"])
+    goals.show(bench.figures["summary"]["goals"])
     if drift:
         print("drift, end against beginning: " + ", ".join(f"{name} {100 * x:+.1f} %" for name, x in drift.items()))
     if bench.chosen.picture and measured:

@@ -16,6 +16,7 @@ COLUMNS = {
     "ratio": "right",
     "GFLOP/s": "right",
     "GB/s": "right",
+    "copy ms": "right",
     "% of roof": "right",
     "workspace MiB": "right",
     "error": "right",
@@ -65,7 +66,7 @@ def _cells(row: Row) -> tuple[str, ...]:
     head = (row["convolution"], row["pass"], row["plan"])
     if row["milliseconds"] is None:
         state = "WRONG" if row["state"] == "wrong" else "refused"
-        return (*head, state, *[""] * 6, number(row["error"], "{:.0e}"), networks)
+        return (*head, state, *[""] * 7, number(row["error"], "{:.0e}"), networks)
     return (
         *head,
         f"{row['milliseconds']:.3f}",
@@ -73,6 +74,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         number(row["ratio"], "{:.2f}"),
         f"{row['flops_per_second'] / 1e9:.1f}",
         f"{row['bytes_per_second'] / 1e9:.1f}",
+        number(row["copy_milliseconds"], "{:.3f}"),
         f"{row['percent_of_roof']:.0f} {row['bound_by']}",
         f"{row['workspace_bytes'] / 2**20:.1f}",
         f"{row['error']:.0e}",

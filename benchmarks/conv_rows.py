@@ -3,12 +3,13 @@
 import math
 import zlib
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
 from conv_reference import error, reference
 from conv_shapes import Conv
-from peaks import Peaks
+from peaks import Peaks, copier
 from timing import Calls, Cpu, Gpu
 from torch_peer import Torch
 
@@ -31,6 +32,7 @@ class Setting(NamedTuple):
     dtype: np.dtype[Any]
     batch: int
     samples: int | None
+    threads: int
     knob: str
     peer: Torch | None
 
@@ -50,6 +52,8 @@ def rows(setting: Setting, conv: Conv, passes: Iterable[str], roofs: Peaks) -> I
         refused = False
     except (ArgumentError, DTypeError) as refusal:
         plan, reason, refused = setting.knob, str(refusal), True
+    costs = _costs(setting, conv, roofs)
+    copied = None if refused or costs["bound_by"] == "product" else _copy_seconds(setting, costs["bytes"])
     for which in passes:
         # In grad_w, the sum over the images, only the images that the reference sees have a gy.
         sampled = sorted({0, n // 2, n - 1})
@@ -66,7 +70,8 @@ def rows(setting: Setting, conv: Conv, passes: Iterable[str], roofs: Peaks) -> I
             "reason": reason,
             "tolerance": TOLERANCE[setting.precision],
             **found,
-            **_figures(setting, conv, calls if found["state"] == "right" else {}, roofs),
+            **costs,
+            **_figures(setting, calls if found["state"] == "right" else {}, costs, roofs, copied),
         }
 
 
@@ -97,20 +102,30 @@ def _verify(
     return {"state": "right" if right else "wrong", "error": off if math.isfinite(off) else None}
 
 
-def _figures(setting: Setting, conv: Conv, calls: Calls, roofs: Peaks) -> dict[str, Any]:
-    """Times and what follows from them; all None without calls. ``bytes`` counts x, weight and y once each."""
+def _costs(setting: Setting, conv: Conv, roofs: Peaks) -> dict[str, Any]:
+    """What any of the passes must do, and which roof bounds it. ``bytes`` counts x, weight and y once each."""
     flops = 2 * setting.batch * conv.macs
     shapes = (conv.x_shape(setting.batch), conv.weight_shape, conv.y_shape(setting.batch))
     moved = setting.dtype.itemsize * sum(math.prod(shape) for shape in shapes)
-    roof = roofs.roof(flops, moved)
-    figures: dict[str, Any] = {
-        "flops": flops,
-        "bytes": moved,
-        "bound_by": "product" if roof == roofs.flops_per_second else "copy",
-        **dict.fromkeys(MEASURED),
-    }
+    bound_by = "product" if roofs.roof(flops, moved) == roofs.flops_per_second else "copy"
+    return {"flops": flops, "bytes": moved, "bound_by": bound_by}
+
+
+def _copy_seconds(setting: Setting, moved: int) -> float:
+    """How long a copy takes that reads and writes as many bytes as a pass: what one bound by memory is held against."""
+    with ThreadPoolExecutor(setting.threads) as pool:
+        copy = copier(setting.device, moved, pool, setting.threads)
+        return setting.device.times({"copy": copy}, setting.samples)["copy"].median
+
+
+def _figures(
+    setting: Setting, calls: Calls, costs: dict[str, Any], roofs: Peaks, copied: float | None
+) -> dict[str, Any]:
+    """Times and what follows from them; all None without calls. ``copied``: seconds, of what is bound by memory."""
+    figures: dict[str, Any] = dict.fromkeys(MEASURED)
     if not calls:
         return figures
+    flops, moved = costs["flops"], costs["bytes"]
     times = setting.device.times(calls, setting.samples)
     ours, torch = times["ours"], times.get("torch")
     figures |= {
@@ -121,7 +136,8 @@ def _figures(setting: Setting, conv: Conv, calls: Calls, roofs: Peaks) -> dict[s
         "bytes_per_second": moved / ours.median,
         "percent_of_product": 100 * flops / ours.median / roofs.flops_per_second,
         "percent_of_copy": 100 * moved / ours.median / roofs.bytes_per_second,
-        "percent_of_roof": 100 * flops / ours.median / roof,
+        "percent_of_roof": 100 * flops / ours.median / roofs.roof(flops, moved),
+        "copy_milliseconds": None if copied is None else 1000 * copied,
         "workspace_bytes": setting.device.workspace(calls["ours"]),
     }
     if torch:
@@ -132,5 +148,5 @@ def _figures(setting: Setting, conv: Conv, calls: Calls, roofs: Peaks) -> dict[s
 MEASURED = (
     *("milliseconds", "spread_milliseconds", "samples", "torch_milliseconds", "ratio"),
     *("flops_per_second", "bytes_per_second", "percent_of_product", "percent_of_copy", "percent_of_roof"),
-    "workspace_bytes",
+    *("copy_milliseconds", "workspace_bytes"),
 )

@@ -17,11 +17,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import goals
 import numpy as np
 from conv_report import number, print_table
 from machine import headline, machine, positive, set_threads
 from op_rows import OPS, OPTIMISERS, Op, distinct_values, slope
-from timing import Call, Calls, Cpu
+from peaks import copier
+from timing import Calls, Cpu
 from torch_peer import Torch
 
 import minicnn
@@ -113,15 +115,6 @@ def optimiser_rows(quick: bool, libraries: dict[str, Library]) -> Iterator[tuple
         yield row, {side: made.step for side, (_, made) in moved.items()}, 4 * count * arrays
 
 
-def copier(moved: int, pool: ThreadPoolExecutor, threads: int) -> Call:
-    """A copy that reads and writes ``moved`` bytes in all, with all threads."""
-    source = np.ones(max(1, moved // 8), np.float32)
-    target = np.zeros_like(source)
-    bounds = [len(source) * part // threads for part in range(threads + 1)]
-    parts = [slice(*pair) for pair in itertools.pairwise(bounds)]
-    return lambda: list(pool.map(lambda part: np.copyto(target[part], source[part]), parts))
-
-
 def measure(
     chosen: argparse.Namespace, libraries: dict[str, Library], batch: int, threads: int
 ) -> Iterator[dict[str, Any]]:
@@ -138,7 +131,8 @@ def measure(
             if not math.isfinite(row["error"]):
                 row["error"] = None
             if right:
-                times = Cpu().times({**calls, "copy": copier(moved, pool, threads)}, chosen.samples)
+                timed = {**calls, "copy": copier(Cpu(), moved, pool, threads)}
+                times = Cpu().times(timed, chosen.samples)
                 ours, copy = times["ours"].median, times["copy"].median
                 row |= {"milliseconds": 1000 * ours, "copy_milliseconds": 1000 * copy, "of_copy": copy / ours}
                 if "torch" in times:
@@ -215,8 +209,10 @@ def main(arguments: list[str] | None = None) -> int:
         rows.append(row)
         print(f"{row['operation']} {row['pass']}: {row['state']}", file=sys.stderr, flush=True)
     show(rows)
+    asked = goals.of_operations(rows)
+    goals.show(asked)
     if chosen.json:
-        figures = {"machine": machine(), "threads": threads, "batch": batch, "rows": rows}
+        figures = {"machine": machine(), "threads": threads, "batch": batch, "rows": rows, "summary": {"goals": asked}}
         chosen.json.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     if chosen.picture:
         draw(rows, chosen.picture)

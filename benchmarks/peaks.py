@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import numpy as np
-from timing import Cpu, Gpu
+from timing import Call, Cpu, Gpu
 
 from minicnn.kernels.arrays import array_module
 
@@ -31,17 +31,16 @@ def measure(device: Cpu | Gpu, dtype: np.dtype[Any], threads: int, samples: int 
     a, b = (device.put(rng.standard_normal((size, size), np.float32).astype(dtype)) for _ in range(2))
     xp, product = array_module(a), device.put(np.empty((size, size), dtype))
     gemm = device.times({"gemm": lambda: xp.matmul(a, b, out=product)}, samples)["gemm"]
-    source = device.put(np.ones(copied // 4, np.float32))
-    target = device.put(np.zeros(copied // 4, np.float32))
     with ThreadPoolExecutor(threads) as pool:
-
-        def copy() -> None:
-            if device.name == "gpu":
-                target[...] = source
-            else:  # NumPy copies with one thread
-                bounds = [copied // 4 * part // threads for part in range(threads + 1)]
-                parts = [slice(*pair) for pair in itertools.pairwise(bounds)]
-                list(pool.map(lambda part: np.copyto(target[part], source[part]), parts))
-
-        moved = device.times({"copy": copy}, samples)["copy"]
+        moved = device.times({"copy": copier(device, 2 * copied, pool, threads)}, samples)["copy"]
     return Peaks(2 * size**3 / gemm.best, 2 * copied / moved.best)
+
+
+def copier(device: Cpu | Gpu, moved: int, pool: ThreadPoolExecutor, threads: int) -> Call:
+    """A copy that reads and writes ``moved`` bytes in all; on the CPU each thread has its part."""
+    count = max(1, moved // 8)
+    source, target = device.put(np.ones(count, np.float32)), device.put(np.zeros(count, np.float32))
+    if device.name == "gpu":
+        return lambda: target.__setitem__(..., source)
+    parts = [slice(*pair) for pair in itertools.pairwise(count * part // threads for part in range(threads + 1))]
+    return lambda: list(pool.map(lambda part: np.copyto(target[part], source[part]), parts))

@@ -5,6 +5,7 @@ import math
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import conv_bench
@@ -89,6 +90,7 @@ def test_every_convolution_and_pass_has_a_row_that_is_right(tmp_path, capsys, dt
         assert set(row) == ROW and row["state"] == "right"
         assert 0 <= row["error"] <= row["tolerance"] == conv_rows.TOLERANCE[dtype]
         assert row["milliseconds"] > 0 and row["samples"] == 2 and row["ratio"] is None
+        assert (row["copy_milliseconds"] is None) == (row["bound_by"] == "product")
     assert [row["networks"] for row in figures["rows"][3:6]] == [{"first": 2, "second": 1}] * 3
     table = " ".join(capsys.readouterr().out.split())  # cells may be folded
     assert all(words in table for words in ("drift", "im2col", "pointwise", "first ×2, second"))
@@ -156,7 +158,7 @@ def test_an_interrupted_run_keeps_its_rows_and_can_go_on(tmp_path, capsys, monke
     assert run("--json", str(path)) == 130
     assert "interrupted after 2 rows" in capsys.readouterr().err
     kept = figures_of(path)
-    assert len(kept["rows"]) == 2 and not kept["finished"] and kept["summary"]
+    assert len(kept["rows"]) == 2 and not kept["finished"] and kept["summary"]["networks"]
     monkeypatch.setattr(K, "conv2d_grad_w", right)
     assert run("--json", str(path), "--resume", "--batch", "7") == 2
     assert "other settings" in capsys.readouterr().err
@@ -202,6 +204,36 @@ def test_a_plan_that_cannot_run_here_is_refused_not_timed(tmp_path, capsys):
     assert {row["state"] for row in figures_of(path)["rows"]} == {"refused"}
     last = capsys.readouterr().err.splitlines()[-1]
     assert last.startswith("conv_bench: conv_plan('implicit_gemm'): the arrays are on the CPU")
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("moved", [8, 1000, 4004])
+def test_a_copy_reads_half_of_the_bytes_and_writes_the_other(moved, threads):
+    device = timing.Cpu()
+    made = {}
+    device.put = lambda array: made.setdefault(float(array[0]), array)
+    with ThreadPoolExecutor(threads) as pool:
+        peaks.copier(device, moved, pool, threads)()
+    assert (made[0.0] == 1).all() and made[0.0].nbytes == made[1.0].nbytes == moved // 8 * 4
+
+
+def test_what_is_bound_by_memory_has_the_time_of_copying_its_bytes(tmp_path, monkeypatch):
+    """Under a low roof of the copy every row is bound by it, and nothing under a high one."""
+    path, copied, real = tmp_path / "figures.json", [], peaks.copier
+
+    def noted(device, moved, *rest):
+        copied.append(moved)
+        return real(device, moved, *rest)
+
+    monkeypatch.setattr(conv_rows, "copier", noted)
+    for bytes_per_second, bound_by in ((1.0, "copy"), (1e18, "product")):
+        monkeypatch.setattr(peaks, "measure", lambda *_, b=bytes_per_second: peaks.Peaks(1e9, b))
+        run("--json", str(path), "--networks", "second", "--batch", "2")
+        rows = figures_of(path)["rows"]
+        assert {row["bound_by"] for row in rows} == {bound_by}
+        assert [row["copy_milliseconds"] is None for row in rows] == [bound_by == "product"] * 6
+        assert bound_by == "product" or all(row["copy_milliseconds"] > 0 for row in rows)
+    assert copied == [rows[0]["bytes"], rows[3]["bytes"]], "once a convolution"
 
 
 # ---- on the GPU
@@ -326,7 +358,7 @@ def test_the_workspace_is_what_lives_beside_the_result():
         assert timing.Cpu().workspace(lambda: allocate(x, (1_000_000,))[:10] * 2) >= 4_000_000
 
 
-def test_with_torch_rows_have_ratios_and_the_picture_is_drawn(tmp_path):
+def test_with_torch_rows_have_ratios_and_the_picture_is_drawn(tmp_path, capsys):
     pytest.importorskip("torch")
     path, picture = tmp_path / "figures.json", tmp_path / "roofline.png"
     assert run("--json", str(path), "--picture", str(picture), "--threads", "1", torch=True) == 0
@@ -334,7 +366,12 @@ def test_with_torch_rows_have_ratios_and_the_picture_is_drawn(tmp_path):
     assert figures["settings"]["torch"] and figures["threads"]["torch"] == 1
     for row in figures["rows"]:
         assert row["ratio"] == pytest.approx(row["torch_milliseconds"] / row["milliseconds"])
-    assert all(line["geometric_mean"] > 0 for line in figures["summary"])
+    assert all(line["geometric_mean"] > 0 for line in figures["summary"]["networks"])
+    forward, step, each, *others = figures["summary"]["goals"]
+    assert (forward["count"], step["count"], each["count"]) == (3, 3, 9) and len(others) == 3
+    same = next(x for x in figures["summary"]["networks"] if (x["network"], x["pass"]) == ("all", "forward"))
+    assert forward["measured"] == pytest.approx(same["geometric_mean"])
+    assert "What is asked" in capsys.readouterr().out
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
