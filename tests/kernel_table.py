@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 CPU_ONLY = {
     **{
         ("conv", "columns_cpu.py", kernel): "tests/kernels/test_conv_plans.py"
-        for kernel in ("add_up", "columns_forward", "columns_grad_w", "columns_grad_x")
+        for kernel in ("add_up", "columns_forward", "columns_grad_w", "columns_grad_x", "turn")
     },
     **{
         ("linear", "product_cpu.py", kernel): "tests/kernels/test_product.py"

@@ -18,6 +18,7 @@ UNITS = 4
 ENTRIES = 196_608  # of a unit's columns: 768 KiB of float32; half and double as much were within 5 %
 BLOCK = 784  # positions in a product, at most (a whole image of 28x28)
 SMALL = 256  # positions: of smaller images several share a product
+IN_PLACE = 32  # positions: an image of fewer is gathered with others, even if it is its own column matrix
 ROWS = 256  # of columns in a product for the filters' gradient, at most
 PARTS, SUM_ENTRIES = 8, 1 << 21  # a sum over the images may be split into so many parts, with so many entries in all
 
@@ -40,9 +41,10 @@ def _equal(total: int, most: int, multiple: int = 1) -> int:
     return max(1, -(-total // pieces))
 
 
-def _span(n: int, size: int) -> int:
+def _span(n: int, window: Window2d) -> int:
     """How many images share a product: one, or so many that there is an even number of blocks."""
-    together = min(n, max(1, SMALL // size))
+    size = window.oh * window.ow
+    together = 1 if window.is_pointwise and size >= IN_PLACE else min(n, max(1, SMALL // size))
     return _equal(n, together, 2) if together > 1 else 1
 
 
@@ -54,7 +56,7 @@ def _strips(window: Window2d, lines: int) -> int:
 
 def _cut(n: int, k: int, channels: int, window: Window2d, groups: int) -> _Cut:
     """How forward is cut: ``n`` images, ``k`` filters and ``channels`` a group."""
-    span = _span(n, window.oh * window.ow)
+    span = _span(n, window)
     lines = window.oh if span > 1 else _equal(window.oh, BLOCK // window.ow)
     units = -(-n // span) * -(-window.oh // lines) * groups
     share = _equal(k, max(32, k * units // UNITS))
@@ -63,10 +65,11 @@ def _cut(n: int, k: int, channels: int, window: Window2d, groups: int) -> _Cut:
 
 def forward(x: Array, weight: Array, bias: Array | None, window: Window2d, groups: int, y: Array) -> None:
     """``y (N, K, OH, OW)``."""
-    _forward(x, weight, 0, bias, window, groups, y)
-
-
-def _forward(x: Array, weight: Array, flip: int, bias: Array | None, window: Window2d, groups: int, y: Array) -> None:
+    if _is_linear(window, groups):
+        _kernels().product(_matrix(x), 0, _matrix(weight), 1, _matrix(y))
+        if bias is not None:
+            y += bias[:, None, None]
+        return
     n, k = y.shape[:2]
     cut = _cut(n, k // groups, x.shape[1] // groups, window, groups)
     kernels, shift = _kernels(), x.reshape(-1)[:0] if bias is None else bias
@@ -74,15 +77,17 @@ def _forward(x: Array, weight: Array, flip: int, bias: Array | None, window: Win
     room = cut.depth * window.taps * block + _strips(window, cut.lines) + (cut.share * block if cut.span > 1 else 0)
     with kernels.one_blas_thread():
         own = scratch(x, "columns", (kernels.workers(), room))
-        kernels.columns_forward(x, weight, flip, shift, y, tuple(window), groups, tuple(cut), own)
+        kernels.columns_forward(x, weight, shift, y, tuple(window), groups, tuple(cut), own)
 
 
 def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -> None:
     """``gx (N, C, H, W)``: at stride 1 a convolution of gy with the filters turned."""
-    if window.is_pointwise:
-        return _forward(gy, weight, 1, None, backwards(window), groups, gx)
+    if _is_linear(window, groups):
+        _kernels().product(_matrix(gy), 0, _matrix(weight), 0, _matrix(gx))
+        return
     if (window.sh, window.sw) == (1, 1):
-        return forward(gy, turned(weight, groups), None, backwards(window), groups, gx)
+        forward(gy, turned(weight, groups), None, backwards(window), groups, gx)
+        return
     gx[...] = 0  # columns are added to it
     kernels, lines = _kernels(), _equal(window.oh, BLOCK // window.ow)
     entries = lines * window.ow * window.taps
@@ -94,8 +99,12 @@ def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -
 
 def grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> None:
     """``gw (K, C/g, kh, kw)``, which comes zeroed."""
+    if _is_linear(window, groups):
+        _kernels().product(_matrix(gy), 1, _matrix(x), 0, _matrix(gw))
+        return
     kernels, entries = _kernels(), gw.size
-    span = min(len(gy), max(1, BLOCK // (window.oh * window.ow)))
+    size = window.oh * window.ow
+    span = 1 if size >= IN_PLACE else min(len(gy), max(1, BLOCK // size))
     if span > 1:  # several images in a product
         gy = _gathered(gy, "upstream")
         if window.is_pointwise:
@@ -103,7 +112,7 @@ def grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> Non
             x, window, span = _gathered(x, "images"), window._replace(h=1, w=size, oh=1, ow=size), 1
     lines = window.oh if span > 1 else _equal(window.oh, BLOCK // window.ow)
     channels, rows = gw.shape[1], ROWS // window.taps
-    depth = _equal(channels, rows, 1 if channels <= rows or groups >= UNITS else UNITS)
+    depth = _equal(channels, rows, 1 if channels < rows or groups >= UNITS else UNITS)
     blocks, shares = -(-len(x) // span) * -(-window.oh // lines), groups * -(-channels // depth)
     parts = 1 if shares >= UNITS else max(1, min(PARTS, blocks, SUM_ENTRIES // entries))
     sums = gw.reshape(1, entries) if parts == 1 else scratch(x, "sums", (parts, entries))
@@ -113,6 +122,15 @@ def grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> Non
         kernels.columns_grad_w(gy, x, sums, tuple(window), groups, (span, lines, depth), own)
     if parts > 1:
         kernels.add_up(sums, gw.reshape(-1))
+
+
+def _is_linear(window: Window2d, groups: int) -> bool:
+    """Whether images are single pixels, as in squeeze and excite: a fully connected layer."""
+    return window.is_pointwise and window.h * window.w * groups == 1
+
+
+def _matrix(array: Array) -> Array:
+    return array.reshape(len(array), -1)
 
 
 def _gathered(images: Array, purpose: str) -> Array:

@@ -5,6 +5,7 @@ itself. Where the image is its own column matrix (1x1, stride 1) the product rea
 what positions, rows of columns, and strips are.
 """
 
+import numpy as np
 from numba import prange
 
 from minicnn.kernels.blas import gemm, one_blas_thread, workers
@@ -21,8 +22,21 @@ from minicnn.kernels.conv.rows_cpu import (
     strips_of,
 )
 from minicnn.kernels.jit import helper, kernel
+from minicnn.kernels.linear.product_cpu import product
 
-__all__ = ["add_up", "columns_forward", "columns_grad_w", "columns_grad_x", "gather", "one_blas_thread", "workers"]
+__all__ = [
+    "add_up",
+    "columns_forward",
+    "columns_grad_w",
+    "columns_grad_x",
+    "gather",
+    "one_blas_thread",
+    "product",
+    "turn",
+    "workers",
+]
+
+LINE = 16  # channels whose filters are turned together: a cache line of float32
 
 
 @helper
@@ -39,11 +53,13 @@ def _make_columns(pixels, planes, window, place, c0, some, own):
     """
     n, images, i0, lines = place
     taps, run, size = window[2] * window[3], lines * window[13], window[0] * window[1]
-    strips = some * taps * images * run
+    strips, whole = some * taps * images * run, _is_matrix(window) and run == size
     for c in range(some):
         for b in range(images):
             plane, at = ((n + b) * planes + c0 + c) * size, (c * taps * images + b) * run
-            if taps == 1:
+            if whole:
+                copy(own, at, pixels, plane, 1, run)
+            elif taps == 1:
                 strips_of(pixels, plane, window, i0, lines, own, at)
             else:
                 strips_of(pixels, plane, window, i0, lines, own, strips)
@@ -70,13 +86,12 @@ def _from_columns(own, window, place, c0, some, pixels, planes):
 
 
 @kernel()
-def columns_forward(x, weight, flip, bias, y, window, groups, cut, own):
+def columns_forward(x, weight, bias, y, window, groups, cut, own):
     """y = W @ columns + bias, by units of a block of positions and ``share`` filters of a group.
 
     A block is ``span`` whole images, or, where span is 1, ``lines`` output rows of one. ``cut`` is (span, lines, depth,
-    share): a unit adds up products with the columns of ``depth`` channels at a time. ``weight`` is (K, R), with R =
-    C/groups * taps; with ``flip`` its groups are stored as their transposes, (groups, R, K/groups). ``own[worker]`` has
-    room for the columns with their strips or, where span is more than 1, for these behind the products.
+    share): a unit adds up products with the columns of ``depth`` channels at a time. ``own[worker]`` has room for the
+    columns with their strips or, where span is more than 1, for these behind the products.
     """
     pixels, weights, out = x.reshape(-1), weight.reshape(-1), y.reshape(-1)
     (span, lines, depth, share), in_place = cut, _is_matrix(window) and cut[0] == 1
@@ -104,8 +119,6 @@ def columns_forward(x, weight, flip, bias, y, window, groups, cut, own):
                 else:
                     _make_columns(pixels, planes, window, (n, images, i0, down), g * inside + c0, channels, behind)
                 left = ((g * k + k0) * total + c0 * taps, total, 0)
-                if flip:
-                    left = (g * k * total + c0 * taps * k + k0, k, 1)
                 result = (at, apart, int(c0 > 0))
                 gemm((some, positions, channels * taps), weights, left, source, right, target, result)
             for f in range(g * k + k0, g * k + k0 + some):
@@ -175,6 +188,23 @@ def columns_grad_w(gy, x, sums, window, groups, cut, own):
                     _make_columns(pixels, planes, window, (n, together, i0, down), g * inside + c0, some, own[worker])
                 result = ((part * count + g * k) * total + c0 * taps, total, int(b > begin))
                 gemm((k, some * taps, positions), upstream, left, source, right, entries, result)
+
+
+@kernel()
+def turn(weight, filters):
+    """filters[g, c, k, t] = weight[g, k, c, taps - 1 - t]: (groups, K/groups, C/groups, taps), then K and C change."""
+    groups, k, channels, taps = weight.shape
+    entries, out = weight.reshape(-1), filters.reshape(-1)
+    pieces = (channels + LINE - 1) // LINE
+    for piece in prange(groups * pieces):
+        g, c0 = piece // pieces, piece % pieces * LINE
+        for f in range(k):
+            source = np.uintp(((g * k + f) * channels + c0) * taps)
+            for c in range(min(LINE, channels - c0)):
+                target = np.uintp(((g * channels + c0 + c) * k + f) * taps)
+                for t in range(np.uintp(taps)):
+                    out[target + t] = entries[source + np.uintp(taps - 1) - t]
+                source += np.uintp(taps)
 
 
 @kernel()

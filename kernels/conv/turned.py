@@ -1,6 +1,11 @@
 """The gradient of the image, at stride 1, as a convolution of the upstream gradient with the filters turned."""
 
-from minicnn.kernels.arrays import Array, array_module
+import importlib
+from functools import cache
+from typing import Any
+
+from minicnn.kernels.arrays import Array, array_module, is_cupy
+from minicnn.kernels.conv.workspace import scratch
 from minicnn.kernels.window import Window2d
 
 
@@ -22,6 +27,15 @@ def backwards(window: Window2d) -> Window2d:
 def turned(weight: Array, groups: int) -> Array:
     """The filters of that convolution, (C, K/groups, kh, kw): turned by 180 degrees, filters and channels exchanged."""
     k, channels, kh, kw = weight.shape
-    filters = weight.reshape(groups, k // groups, channels, kh, kw)[..., ::-1, ::-1].swapaxes(1, 2)
-    contiguous = array_module(weight).ascontiguousarray(filters)
-    return contiguous.reshape(groups * channels, k // groups, kh, kw)
+    filters = weight.reshape(groups, k // groups, channels, kh * kw)
+    if is_cupy(weight):
+        contiguous = array_module(weight).ascontiguousarray(filters[..., ::-1].swapaxes(1, 2))
+        return contiguous.reshape(groups * channels, k // groups, kh, kw)
+    exchanged = scratch(weight, "turned filters", (groups * channels, k // groups * kh * kw))
+    _kernels().turn(filters, exchanged)
+    return exchanged.reshape(groups * channels, k // groups, kh, kw)
+
+
+@cache
+def _kernels() -> Any:
+    return importlib.import_module("minicnn.kernels.conv.columns_cpu")
