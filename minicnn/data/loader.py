@@ -1,19 +1,21 @@
 """Batches in a reproducible order, prepared by threads ahead of the consumer."""
 
 import threading
+import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
-from typing import Self, TypedDict
+from typing import Any, Self, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
-from minicnn.data.augment import Transform, generators
+from minicnn.data.augment import Generators, Mix, Transform, generators, one_hot, output_shape
 from minicnn.data.dataset import Dataset, Images, Labels
 from minicnn.errors import DataError
 
-Batch = tuple[Images, Labels]
+Targets = NDArray[Any]  # int64 labels (B,), or float32 probabilities (B, classes) where a mix has made some
+Batch = tuple[Images, Targets]
 
 
 class LoaderState(TypedDict):
@@ -29,6 +31,9 @@ class DataLoader:
     Iterating runs through one epoch and, once its last batch is out, sets ``epoch`` to the next; leaving early does
     not. ``set_epoch`` chooses one. Order and augmentation depend on (seed, epoch, sample index) alone: any count of
     workers gives the same batches. Each ``iter`` is independent, so threads may share a loader.
+
+    ``augment`` changes images; ``mix`` then mixes those of a batch: labels become probabilities (B, classes), float32,
+    which ``cross_entropy`` takes as well.
 
     With ``workers`` threads, at most ``workers * prefetch`` batches are prepared ahead. An error in a worker is raised
     in the consumer at that batch, with a note naming the sample.
@@ -47,6 +52,7 @@ class DataLoader:
         workers: int = 0,
         augment: Transform | None = None,
         prefetch: int = 2,
+        mix: Mix | None = None,
     ) -> None:
         _at_least("batch_size", batch_size, 1)
         _at_least("seed", seed, 0)
@@ -67,6 +73,7 @@ class DataLoader:
         self.workers = workers
         self.augment = augment
         self.prefetch = prefetch
+        self.mix = mix
         self._epoch = 0
         self._lock = threading.Lock()
 
@@ -95,25 +102,34 @@ class DataLoader:
         return np.random.default_rng((self.seed, epoch, 0, 2)).permutation(count)
 
     def load(self, indices: NDArray[np.int64], epoch: int) -> Batch:
-        """Read and augment the samples at ``indices`` as they are in ``epoch``."""
+        """Read, augment and mix the samples at ``indices`` as they are in ``epoch``."""
         try:
             images, labels = self.dataset.batch(indices)
         except Exception as error:
             error.add_note(f"DataLoader: while reading {self._blame(indices)} of dataset {self.dataset.name!r}")
             raise
-        if self.augment is not None:
+        targets: Targets = labels
+        if self.augment is not None or self.mix is not None:
             try:
-                images = self.augment(images, generators(self.seed, epoch, indices))
+                images, targets = self._changed(images, labels, generators(self.seed, epoch, indices))
             except Exception as error:
                 error.add_note(f"DataLoader: while augmenting samples {indices.tolist()} in epoch {epoch}")
                 raise
-            expected = (len(indices), *self.dataset.shape)
+        return np.ascontiguousarray(images, dtype=np.float32), np.ascontiguousarray(targets)
+
+    def _changed(self, images: Images, labels: Labels, rngs: Generators) -> Batch:
+        """Augment and mix a batch."""
+        if self.augment is not None:
+            images = self.augment(images, rngs)
+            expected = (len(labels), *output_shape(self.augment, self.dataset.shape))
             if images.shape != expected:
                 raise DataError(
-                    f"DataLoader: augment returned shape {images.shape}, expected {expected}; "
-                    "a transform keeps the shape of its batch"
+                    f"DataLoader: augment returned shape {images.shape}, expected {expected}; a transform keeps the "
+                    "shape of its batch, or says what it becomes in a method output_shape"
                 )
-        return np.ascontiguousarray(images, dtype=np.float32), np.ascontiguousarray(labels)
+        if self.mix is None:
+            return images, labels
+        return self.mix(images, one_hot(labels, len(self.dataset.classes)), rngs)
 
     def _blame(self, indices: NDArray[np.int64]) -> str:
         """Find the sample that a failed batch failed on, by reading them one at a time."""
@@ -143,12 +159,16 @@ class DataLoader:
 
 
 class BatchIterator:
-    """One run through an epoch of a `DataLoader`; ``close`` (or ``with``, or garbage collection) stops its threads."""
+    """One run through an epoch of a `DataLoader`; ``close`` (or ``with``, or garbage collection) stops its threads.
+
+    ``waited`` counts the seconds that the consumer had to wait for its batches; without workers, all they took to make.
+    """
 
     def __init__(self, loader: DataLoader, epoch: int, start_batch: int) -> None:
         self.loader = loader
         self.epoch = epoch
         self.position = start_batch
+        self.waited = 0.0
         self._order = loader.order(epoch)
         self._ahead: deque[Future[Batch]] = deque()
         self._next_submit = start_batch
@@ -172,11 +192,13 @@ class BatchIterator:
         if self.position >= len(self.loader):
             self._end()
             raise StopIteration
+        asked = time.perf_counter()
         try:
             batch = self._take()
         except BaseException:  # Ctrl-C while waiting included: no thread may outlive the loop
             self.close()
             raise
+        self.waited += time.perf_counter() - asked
         self.position += 1
         if self.position == len(self.loader):
             self._end()

@@ -1,50 +1,14 @@
-"""Random changes to training images, vectorised over a batch.
+"""Images moved, bent and mirrored: affine maps, elastic fields, flips."""
 
-A transform is any callable ``(images (N, C, H, W), rngs) -> images`` of the same shape, where ``rngs[i]`` is the
-generator of image ``i`` alone, made by `generators` from (seed, epoch, sample index). Each transform draws the same
-count of numbers for every image, so a sample's fate does not depend on the batch or the worker it falls into.
-Transforms never write into their input.
-"""
-
-from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from minicnn.data.augment.transform import Compose, Generators, Images, check_probability, uniform
 from minicnn.data.digits import MEAN, STD
 from minicnn.data.resize import resize_bilinear, sample_bilinear
 from minicnn.errors import DataError
-
-Images = NDArray[np.float32]
-Generators = Sequence[np.random.Generator]
-Transform = Callable[[Images, Generators], Images]
-
-
-def generators(seed: int, epoch: int, indices: ArrayLike) -> list[np.random.Generator]:
-    """Return one generator a sample, a function of (seed, epoch, sample index) only."""
-    # The tag 1 keeps these streams apart from the loader's shuffling: SeedSequence ignores trailing zeros.
-    return [np.random.default_rng((seed, epoch, int(i), 1)) for i in np.asarray(indices)]
-
-
-def uniform(rngs: Generators, count: int) -> NDArray[np.float64]:
-    """Draw ``count`` numbers in [0, 1) from each generator: (N, count)."""
-    return np.stack([rng.random(count) for rng in rngs]) if rngs else np.empty((0, count))
-
-
-class Compose:
-    """Apply transforms one after the other."""
-
-    def __init__(self, *transforms: Transform) -> None:
-        self.transforms = transforms
-
-    def __call__(self, images: Images, rngs: Generators) -> Images:
-        for transform in self.transforms:
-            images = transform(images, rngs)
-        return images
-
-    def __repr__(self) -> str:
-        return f"Compose({', '.join(map(repr, self.transforms))})"
 
 
 class Affine:
@@ -106,6 +70,20 @@ class Affine:
         )
 
 
+class Rotation(Affine):
+    """Turn each image about its centre by an angle uniform in ``±degrees``; `Affine` with nothing else.
+
+    **Differs** from torchvision's RandomRotation: bilinear instead of nearest pixel, and the edge is repeated
+    instead of filled with black, unless ``fill`` is a number.
+    """
+
+    def __init__(self, degrees: float, fill: float | Literal["border"] = "border") -> None:
+        super().__init__(degrees=degrees, fill=fill)
+
+    def __repr__(self) -> str:
+        return f"Rotation(degrees={self.degrees}, fill={self.fill!r})"
+
+
 class Elastic:
     """Bend each image by a smooth random field of displacements (P. Simard et al. 2003, section 3).
 
@@ -133,91 +111,27 @@ class Elastic:
         return f"Elastic(strength={self.strength}, grid={self.grid}, fill={self.fill!r})"
 
 
-class RandomCrop:
-    """Pad by ``padding`` pixels of ``fill`` on every side and cut a random window of the old size (CIFAR's recipe)."""
-
-    def __init__(self, padding: int, fill: float = 0.0) -> None:
-        if padding < 0:
-            raise DataError(f"RandomCrop: padding must be at least 0, got {padding}")
-        self.padding, self.fill = padding, fill
-
-    def __call__(self, images: Images, rngs: Generators) -> Images:
-        n, _, h, w = images.shape
-        pad = self.padding
-        padded = np.pad(images, ((0, 0), (0, 0), (pad, pad), (pad, pad)), constant_values=self.fill)
-        windows = np.lib.stride_tricks.sliding_window_view(padded, (h, w), axis=(2, 3))  # (N, C, 2p+1, 2p+1, H, W)
-        corner = (uniform(rngs, 2) * (2 * pad + 1)).astype(np.int64)
-        return np.ascontiguousarray(windows[np.arange(n), :, corner[:, 0], corner[:, 1]])
-
-    def __repr__(self) -> str:
-        return f"RandomCrop(padding={self.padding}, fill={self.fill})"
-
-
 class RandomFlip:
-    """Mirror an image left to right with probability ``p``."""
+    """Mirror an image left to right with probability ``p`` (A. Krizhevsky et al. 2012, section 4.1)."""
+
+    axis = 3
 
     def __init__(self, p: float = 0.5) -> None:
-        check_probability("RandomFlip", p)
+        check_probability(type(self).__name__, p)
         self.p = p
 
     def __call__(self, images: Images, rngs: Generators) -> Images:
         flip = uniform(rngs, 1)[:, 0] < self.p
-        return np.where(flip[:, None, None, None], images[..., ::-1], images)
+        return np.where(flip[:, None, None, None], np.flip(images, self.axis), images)
 
     def __repr__(self) -> str:
-        return f"RandomFlip(p={self.p})"
+        return f"{type(self).__name__}(p={self.p})"
 
 
-class Cutout:
-    """Overwrite a square of ``size`` pixels round a random centre with ``fill``, with probability ``p``.
+class RandomVerticalFlip(RandomFlip):
+    """Mirror an image top to bottom with probability ``p``: for pictures that have no way up."""
 
-    The square may reach over the edge. **See** T. DeVries and G. Taylor 2017, section 3.
-    """
-
-    def __init__(self, size: int, p: float = 1.0, fill: float = 0.0) -> None:
-        check_probability("Cutout", p)
-        if size < 1:
-            raise DataError(f"Cutout: size must be at least 1 pixel, got {size}")
-        self.size, self.p, self.fill = size, p, fill
-
-    def __call__(self, images: Images, rngs: Generators) -> Images:
-        h, w = images.shape[2:]
-        draws = uniform(rngs, 3)
-        top = (draws[:, 0] * h).astype(np.int64) - self.size // 2
-        left = (draws[:, 1] * w).astype(np.int64) - self.size // 2
-        rows = np.arange(h) - top[:, None]  # (N, H): the row inside the square
-        columns = np.arange(w) - left[:, None]
-        inside_rows = (rows >= 0) & (rows < self.size) & (draws[:, 2] < self.p)[:, None]
-        inside = inside_rows[:, :, None] & ((columns >= 0) & (columns < self.size))[:, None, :]
-        return np.where(inside[:, None], np.float32(self.fill), images)
-
-    def __repr__(self) -> str:
-        return f"Cutout(size={self.size}, p={self.p}, fill={self.fill})"
-
-
-class Noise:
-    """Add Gaussian noise; each image's standard deviation is uniform in [0, ``std``]."""
-
-    def __init__(self, std: float) -> None:
-        if std < 0:
-            raise DataError(f"Noise: std must be at least 0, got {std}")
-        self.std = std
-
-    def __call__(self, images: Images, rngs: Generators) -> Images:
-        strength = (self.std * uniform(rngs, 1)).astype(np.float32)  # (N, 1)
-        noisy = images.copy()
-        for image, rng, sigma in zip(noisy, rngs, strength, strict=True):
-            image += sigma * rng.standard_normal(image.shape, dtype=np.float32)
-        return noisy
-
-    def __repr__(self) -> str:
-        return f"Noise(std={self.std})"
-
-
-def check_probability(owner: str, p: float) -> None:
-    """Raise DataError unless 0 <= p <= 1."""
-    if not 0 <= p <= 1:
-        raise DataError(f"{owner}: p must be a probability between 0 and 1, got {p}")
+    axis = 2
 
 
 def digits_augment() -> Compose:
