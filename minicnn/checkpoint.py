@@ -13,6 +13,7 @@ import numpy as np
 from minicnn import tape
 from minicnn.context import enable_grad, is_abstract_mode, is_grad_enabled, recomputing
 from minicnn.errors import ArgumentError, GradientError
+from minicnn.kernels import rows
 from minicnn.kernels.arrays import Array, allocate
 from minicnn.kernels.counting import listening
 from minicnn.random import recorded_seeds, replayed_seeds
@@ -90,7 +91,7 @@ class _Block:
         facts = tuple((y.shape, y.dtype) for y, _ in wanted)
         joint = tape.Node("checkpoint", 1, tuple(y.edge for y, _ in wanted), facts, lambda _, needs: seeds)
         _redirect(joint, catchers)
-        tape.backward((joint, 0), np.zeros(()))
+        tape.backward((joint, 0), np.zeros(()), sums=rows)
         return [_caught(catchers[id(end)], end) if needed else None for end, needed in zip(ends, needs, strict=True)]
 
 

@@ -11,6 +11,7 @@ This module knows raw arrays only and imports nothing of the engine; a leaf is a
 
 import heapq
 import itertools
+import operator
 from collections.abc import Callable, Sequence
 from types import FunctionType
 from typing import Any, Protocol
@@ -65,6 +66,29 @@ def _as_array(value: Any) -> Array:
     return np.asarray(value) if isinstance(value, np.generic) else value
 
 
+class Sums(Protocol):
+    """How gradients are added: the functions of ``minicnn.kernels.rows``, or plain ones."""
+
+    def added(self, a: Array, b: Array, /) -> Array:
+        """``a + b``."""
+
+    def add_into(self, a: Array, b: Array, /) -> None:
+        """``a += b``."""
+
+    def copied(self, x: Array, /) -> Array:
+        """A contiguous copy."""
+
+
+class Plain:
+    """As the arrays themselves do it."""
+
+    added, add_into = staticmethod(operator.add), staticmethod(operator.iadd)
+    copied = staticmethod(operator.methodcaller("copy"))
+
+
+PLAIN = Plain()
+
+
 class _Sum:
     """The gradients that have arrived at one place: kept by reference, then added into one that is nobody else's."""
 
@@ -73,20 +97,21 @@ class _Sum:
     def __init__(self, array: Array, owned: bool) -> None:
         self.array, self.owned = array, owned
 
-    def add(self, array: Array, owned: bool) -> None:
+    def add(self, array: Array, owned: bool, sums: "Sums") -> None:
         if self.owned:
-            self.array += array
+            sums.add_into(self.array, array)
         elif owned:
-            array += self.array
+            sums.add_into(array, self.array)
             self.array, self.owned = array, True
         else:
-            self.array, self.owned = _as_array(self.array + array), True
+            self.array, self.owned = _as_array(sums.added(self.array, array)), True
 
 
 class _Arrivals:
     """Gradients waiting at the nodes not yet visited (newest first) and at the leaves."""
 
-    def __init__(self) -> None:
+    def __init__(self, sums: Sums) -> None:
+        self._sums = sums
         self._heap: list[tuple[int, Node]] = []
         self._nodes: dict[Node, list[_Sum | None]] = {}
         self._leaves: dict[int, tuple[Leaf, _Sum]] = {}
@@ -102,10 +127,10 @@ class _Arrivals:
             if arrived is None:
                 sums[output] = _Sum(array, owned)
             else:
-                arrived.add(array, owned)
+                arrived.add(array, owned, self._sums)
         elif edge is not None:
             if id(edge) in self._leaves:
-                self._leaves[id(edge)][1].add(array, owned)
+                self._leaves[id(edge)][1].add(array, owned, self._sums)
             else:
                 self._leaves[id(edge)] = (edge, _Sum(array, owned))
 
@@ -120,19 +145,19 @@ class _Arrivals:
             leaf.accumulate_grad(total.array, total.owned)
 
 
-def backward(edge: "Edge", seed: Array, retain_graph: bool = False) -> None:
+def backward(edge: "Edge", seed: Array, retain_graph: bool = False, sums: Sums = PLAIN) -> None:
     """Walk back from ``edge`` with upstream gradient ``seed`` and add to every leaf its gradient.
 
     Leaves receive their gradients at the end, all or (when a vjp raises) none. Unless ``retain_graph``, each node
     forgets its vjp, and so the arrays it saved, as soon as it has run: memory falls during the walk.
     """
-    arrivals = _Arrivals()
+    arrivals = _Arrivals(sums)
     arrivals.add(edge, seed, owned=False)
     with np.errstate(all="ignore"):  # 1/0 is inf in a gradient too, without NumPy's warning
         while (arrived := arrivals.pop_newest()) is not None:
             node, grads = arrived
             _run_hooks(node, grads)
-            for parent, grad, owned in _pull_back(node, grads, retain_graph):
+            for parent, grad, owned in _pull_back(node, grads, retain_graph, sums):
                 arrivals.add(parent, grad, owned)
         arrivals.deliver()
 
@@ -144,7 +169,9 @@ def _run_hooks(node: Node, grads: list[Array | None]) -> None:
             grads[output] = grads[output] if replaced is None else replaced
 
 
-def _pull_back(node: Node, grads: list[Array | None], retain_graph: bool) -> list[tuple["Edge", Array, bool]]:
+def _pull_back(
+    node: Node, grads: list[Array | None], retain_graph: bool, sums: Sums
+) -> list[tuple["Edge", Array, bool]]:
     """Run one vjp; returns (where it goes, gradient, whether the array is nobody else's) for each wanted input."""
     vjp, edges = node.vjp, node.edges
     if vjp is None:
@@ -161,7 +188,7 @@ def _pull_back(node: Node, grads: list[Array | None], retain_graph: bool) -> lis
                 f"(version {cell[0]}, expected {value}); fix: run backward before the optimiser step or the write",
             )
     needs = tuple([edge is not None for edge in edges])
-    upstream = tuple([None if grad is None else _contiguous(grad) for grad in grads])
+    upstream = tuple([None if grad is None else _contiguous(grad, sums) for grad in grads])
     try:
         returned = vjp(upstream[0] if node.outputs == 1 else upstream, needs)
     except MemoryError as error:
@@ -209,9 +236,9 @@ def closed_over(function: Any) -> list[Any]:
     return held
 
 
-def _contiguous(grad: Array) -> Array:
+def _contiguous(grad: Array, sums: Sums) -> Array:
     """Kernels read gradients by C order; views (transposed, broadcast) are made real here, once for all operations."""
-    return grad if grad.flags.c_contiguous else grad.copy()
+    return grad if grad.flags.c_contiguous else sums.copied(grad)
 
 
 def _check_grad(node: Node, position: int, grad: Array) -> None:

@@ -15,6 +15,7 @@ from minicnn import tape
 from minicnn.context import is_abstract_mode, layer_path
 from minicnn.devices import gpu, gpu_index
 from minicnn.errors import ArgumentError, DeviceError, DTypeError, GradientError, OutOfMemoryError, ShapeError
+from minicnn.kernels import rows
 from minicnn.kernels.arrays import (
     Array,
     array_module,
@@ -283,7 +284,7 @@ class Tensor(Operators):
         if device_of(seed) != self.device:
             raise DeviceError(f"backward: seed is on {device_of(seed)}, but the tensor on {self.device}; fix: move it")
         try:
-            tape.backward(self.edge, seed, retain_graph)
+            tape.backward(self.edge, seed, retain_graph, rows)
         except tape.TapeError as error:
             path = layer_path(error.node.layers)
             if isinstance(error.__cause__, OutOfMemoryError):

@@ -49,6 +49,10 @@ CPU_ONLY = {
         ("linear", "product_cpu.py", kernel): "tests/kernels/test_product.py"
         for kernel in ("product", "product_in_parts")
     },
+    **{
+        ("rows", "rows_cpu.py", kernel): "tests/kernels/test_rows.py"
+        for kernel in ("add", "add_into", "copy", "product_sums", "scale")
+    },
     ("conv", "winograd_cpu.py", "winograd_forward"): "tests/kernels/test_winograd.py",
     ("conv", "winograd_cpu.py", "winograd_grad_w"): "tests/kernels/test_winograd.py",
     ("pool", "windows_cpu.py", "tap_grad_x"): "tests/ops/test_pool.py",

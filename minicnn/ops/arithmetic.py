@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from minicnn.errors import ArgumentError, DTypeError
+from minicnn.kernels import rows
 from minicnn.kernels.arrays import Array, array_module, is_array, is_float
 from minicnn.ops.fused import summed
 from minicnn.ops.operands import operands, quiet, rounded_once, shape_of, unbroadcast, wants_grad
@@ -35,7 +36,8 @@ def add(x: Any, other: Any) -> Tensor:
     def vjp(gy: Array, needs: Needs) -> Grads:
         return unbroadcast(gy, shape_a) if needs[0] else None, unbroadcast(gy, shape_b) if needs[1] else None
 
-    return record("add", a + b, (x, other), vjp)
+    plain = is_array(a) and is_array(b) and a.shape == b.shape
+    return record("add", rows.added(a, b) if plain else a + b, (x, other), vjp)
 
 
 @rounded_once
@@ -63,14 +65,25 @@ def mul(x: Any, other: Any) -> Tensor:
     **Math** ``y = x * other``. **Saves** each operand whose partner wants a gradient.
     """
     a, b = operands("mul", x=x, other=other)
-    y = a * b
+    y = _product(a, b)
     shape_a, shape_b = shape_of(a), shape_of(b)
     a, b = a if wants_grad(other) else None, b if wants_grad(x) else None
 
     def vjp(gy: Array, needs: Needs) -> Grads:
-        return unbroadcast(gy * b, shape_a) if needs[0] else None, unbroadcast(gy * a, shape_b) if needs[1] else None
+        return _grad_of(gy, b, shape_a) if needs[0] else None, _grad_of(gy, a, shape_b) if needs[1] else None
 
     return record("mul", y, (x, other), vjp)
+
+
+def _product(a: Any, b: Any) -> Array:
+    return rows.multiplied(a, b) if is_array(a) and is_array(b) else a * b
+
+
+def _grad_of(gy: Array, partner: Any, shape: tuple[int, ...]) -> Array:
+    """The gradient of an operand of ``shape`` that ``partner`` was multiplied by."""
+    if rows.has_scales(gy, shape) and is_array(partner) and partner.shape == gy.shape:
+        return rows.product_sums(gy, partner)
+    return unbroadcast(_product(gy, partner), shape)
 
 
 @rounded_once

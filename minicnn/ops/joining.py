@@ -4,7 +4,8 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from minicnn.errors import ArgumentError, ShapeError
-from minicnn.kernels.arrays import Array, allocate, array_module, is_abstract
+from minicnn.kernels.arrays import Array, array_module
+from minicnn.kernels.rows import joined
 from minicnn.ops.axes import many_axes, one_axis
 from minicnn.ops.geometry import integer
 from minicnn.ops.operands import same_dtype_arrays
@@ -38,10 +39,7 @@ def cat(tensors: Any, dim: int = 0) -> Tensor:
     def vjp(gy: Array, needs: Needs) -> list[Array | None]:
         return [gy[(*lead, slice(a, b))] if needed else None for (a, b), needed in zip(bounds, needs, strict=True)]
 
-    y = allocate(arrays[0], (*first[:axis], bounds[-1][1], *first[axis + 1 :]))
-    if not is_abstract(y):
-        array_module(y).concatenate(arrays, axis, out=y)
-    return record("cat", y, inputs, vjp)
+    return record("cat", joined(arrays, axis), inputs, vjp)
 
 
 def stack(tensors: Any, dim: int = 0) -> Tensor:
