@@ -18,7 +18,7 @@ from minicnn.kernels.conv import plan as plans
 from minicnn.kernels.counting import listening
 from tests.close import assert_close
 from tests.ops.case import arrays_of
-from tests.ops.cases_conv import both, conv2d_oracle, conv_geometry, conv_transpose2d_oracle, padded, sides
+from tests.ops.cases_conv import both, conv2d_oracle, conv_geometry, conv_transpose2d_oracle, padded, sides, taps
 
 # How blocked.py cuts: one channel and row at a time, sizes that divide nothing, and what is used.
 SIZES = ("UNITS", "ENTRIES", "BLOCK", "SMALL", "ROWS", "PARTS")
@@ -68,8 +68,8 @@ def grad_w_oracle(gy, x, weight, stride, padding, dilation, groups, **_):
     gw = np.zeros_like(weight)
     for k, c, p, q in np.ndindex(weight.shape):
         source = big[:, k // (len(weight) // groups) * weight.shape[1] + c]
-        for n, i, j in np.ndindex(len(gy), *gy.shape[2:]):
-            gw[k, c, p, q] += gy[n, k, i, j] * source[n, i * sh + p * dh, j * sw + q * dw]
+        read = source[:, taps(p * dh, gy.shape[2], sh), taps(q * dw, gy.shape[3], sw)]
+        gw[k, c, p, q] = (gy[:, k] * read).sum()
     return gw
 
 

@@ -38,11 +38,14 @@ def conv2d_oracle(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=
     y = np.zeros((len(x), k_count, oh, ow))
     for n, k, i, j in np.ndindex(y.shape):
         first = k // (k_count // groups) * c_count
-        total = 0.0 if bias is None else bias[k]
-        for c, p, q in np.ndindex(c_count, kh, kw):
-            total += weight[k, c, p, q] * big[n, first + c, i * sh + p * dh, j * sw + q * dw]
-        y[n, k, i, j] = total
+        seen = big[n, first : first + c_count, taps(i * sh, kh, dh), taps(j * sw, kw, dw)]
+        y[n, k, i, j] = (weight[k] * seen).sum() + (0.0 if bias is None else bias[k])
     return y
+
+
+def taps(first, count, step):
+    """Where ``count`` taps ``step`` apart lie, the first at ``first``."""
+    return slice(first, first + step * (count - 1) + 1, step)
 
 
 def conv_transpose2d_oracle(x, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1):
@@ -57,8 +60,7 @@ def conv_transpose2d_oracle(x, weight, bias=None, stride=1, padding=0, output_pa
     )
     for n, c, i, j in np.ndindex(x.shape):
         first = c // (c_count // groups) * k_count
-        for k, p, q in np.ndindex(k_count, kh, kw):
-            full[n, first + k, i * sh + p * dh, j * sw + q * dw] += x[n, c, i, j] * weight[c, k, p, q]
+        full[n, first : first + k_count, taps(i * sh, kh, dh), taps(j * sw, kw, dw)] += x[n, c, i, j] * weight[c]
     y = full[:, :, top : full.shape[2] - bottom, left : full.shape[3] - right]
     return y if bias is None else y + bias[None, :, None, None]
 
