@@ -18,6 +18,7 @@ COMMANDS = {
     "env": "What works here: versions, threads, GPU, caches, and how to get what is missing.",
     "models": "List the registered models.",
     "predict": "Classify images with a trained run.",
+    "report": "Write the page of a training run again.",
     "slides": "The numbers of five lecture decks, computed again.",
     "summary": "Layers, shapes, parameters and multiply-adds of a model.",
     "train": "Train a model; without options LeNet-5 on the handwritten digits.",

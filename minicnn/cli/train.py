@@ -52,8 +52,9 @@ def command(
 ) -> None:
     """Train a model and write a run folder.
 
-    The folder holds args.toml, metrics.csv, the checkpoints best and last (one file each), curves.png and
-    confusion.png. The best epoch is chosen on the validation part; the test part is evaluated once, at the end.
+    The folder holds args.toml, metrics.csv and steps.csv, the checkpoints best and last (one file each), curves.png,
+    confusion.png, and report.html, the page that shows all of it. The best epoch is chosen on the validation part;
+    the test part is evaluated once, at the end.
     """
     from minicnn.train import Interrupted, new_run
 
@@ -79,8 +80,10 @@ def command(
     if as_json:
         print_json({"run": str(run.folder), **_facts(result)})
     else:
-        written = (run.best, run.last, run.metrics, run.curves, run.confusion)
+        written = (run.best, run.last, run.metrics, run.steps, run.curves, run.confusion)
         click.echo(f"{run.folder}: {', '.join(path.name for path in written if path.exists())}")
+        if run.report.exists():
+            click.echo(f"page: {run.report}")
         click.echo(result.line)
 
 

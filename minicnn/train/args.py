@@ -40,7 +40,7 @@ class TrainArgs:
     seed: int = 0
     workers: int = 1
     device: str = "auto"
-    log: str = "csv"
+    log: str = "csv,steps,report"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

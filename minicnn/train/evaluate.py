@@ -45,31 +45,25 @@ def evaluate(model: Any, dataset: Dataset, batch_size: int = 256, device: str = 
     classes = len(dataset.classes)
     confusion = np.zeros((classes, classes), np.int64)
     truths: list[NDArray[Any]] = []
-    losses: list[Tensor] = []  # read back at the end: until then a GPU need not wait for the host
-    answers: list[Tensor] = []
-    each: list[Tensor] = []  # the loss of each sample, and what it were if the answer were true
-    sure: list[Tensor] = []
+    answers: list[Tensor] = []  # this and what follows is read back at the end: until then a GPU need not wait
+    losses: list[Tensor] = []
+    sure: list[Tensor] = []  # what the loss were if the answer were true
     was_training = model.training
     model.eval()
     try:
         with no_grad():
             for images, labels in DataLoader(dataset, batch_size):
                 logits = model(Tensor(images, device=device))
-                target, answer = Tensor(labels, device=device), ops.argmax(logits, 1)
-                losses.append(ops.cross_entropy(logits, target, reduction="sum"))
-                each.append(ops.cross_entropy(logits, target, reduction="none"))
-                sure.append(ops.cross_entropy(logits, answer, reduction="none"))
-                answers.append(answer)
+                answers.append(ops.argmax(logits, 1))
+                losses.append(ops.cross_entropy(logits, Tensor(labels, device=device), reduction="none"))
+                sure.append(ops.cross_entropy(logits, answers[-1], reduction="none"))
                 truths.append(labels)
-            total = sum(ops.stack(losses).tolist())
-            confidence = np.exp(-ops.cat(sure).numpy().astype(np.float64))
-            samples = Samples(
-                np.concatenate(truths), ops.cat(answers).numpy(), confidence, ops.cat(each).numpy().astype(np.float64)
-            )
+            loss, unsure = ops.stack([ops.cat(losses), ops.cat(sure)]).numpy().astype(np.float64)
+            samples = Samples(np.concatenate(truths), ops.cat(answers).numpy(), np.exp(-unsure), loss)
             np.add.at(confusion, (samples.labels, samples.answers), 1)
     finally:
         model.train(was_training)
-    return Evaluation(total / len(dataset), confusion, samples)
+    return Evaluation(float(loss.mean()), confusion, samples)
 
 
 def probabilities(model: Any, images: NDArray[np.float32], device: str = "cpu") -> NDArray[np.float32]:

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from minicnn.train.loop import Result, Trainer
 
-OBSERVERS = {"csv": "minicnn.train.observer:Metrics"}
+OBSERVERS = {
+    "csv": "minicnn.train.observer:Metrics",
+    "steps": "minicnn.train.logs:Steps",
+    "report": "minicnn.train.logs:Page",
+}
 
 
 class Observer:

@@ -1,4 +1,4 @@
-"""A run folder: ``args.toml``, ``metrics.csv``, ``best`` and ``last`` checkpoints, the pictures of the run."""
+"""A run folder: ``args.toml``, ``metrics.csv``, ``best`` and ``last`` checkpoints, pictures, the page."""
 
 import contextlib
 import csv
@@ -22,6 +22,8 @@ class RunFolder:
         self.folder = Path(folder)
         self.args = self.folder / "args.toml"
         self.metrics = self.folder / "metrics.csv"
+        self.steps = self.folder / "steps.csv"
+        self.report = self.folder / "report.html"
         self.best = self.folder / "best.safetensors"
         self.last = self.folder / "last.safetensors"
         self.curves = self.folder / "curves.png"

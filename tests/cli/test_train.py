@@ -19,6 +19,7 @@ from minicnn.data import registry
 from minicnn.errors import CheckpointError
 from minicnn.train import load_checkpoint
 from minicnn.train.checkpoint import load_newest
+from minicnn.train.files import write_atomically
 
 
 @pytest.fixture
@@ -45,7 +46,8 @@ def test_a_run_leaves_its_folder_and_a_last_line(minicnn, tmp_path):
     assert re.search(r"device  cpu \(.+\)", done.err) and "lenet5, 61,706 parameters" in done.err
     assert len(re.findall(r"^epoch .* images/s  left \d+:\d\d$", done.err, re.MULTILINE)) == 1
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("args.toml", "best.safetensors", "confusion.png", "curves.png", "last.safetensors", "metrics.csv")
+        *("args.toml", "best.safetensors", "confusion.png", "curves.png", "facts.json", "last.safetensors"),
+        *("metrics.csv", "report.html", "steps.csv"),
     ]
     facts = tomllib.loads((folder / "args.toml").read_text(encoding="utf-8"))
     assert facts["args"]["epochs"] == 1 and facts["facts"]["device"] == "cpu"
@@ -182,12 +184,13 @@ def test_ctrl_c_saves_and_the_printed_command_goes_on(minicnn, quick, monkeypatc
 def test_a_full_disk_says_how_to_go_on(minicnn, quick, monkeypatch):
     calls = iter(range(10))
 
-    def full_at_the_fourth_file(handle):
-        if next(calls) == 6:  # file and folder of best and last, twice
+    def full_at_the_fourth_file(path, pieces, keep):
+        if next(calls) == 3:  # best and last, twice
             raise OSError(errno.ENOSPC, "No space left on device")
+        write_atomically(path, pieces, keep)
 
     with monkeypatch.context() as patch:
-        patch.setattr("os.fsync", full_at_the_fourth_file)
+        patch.setattr("minicnn.train.checkpoint.write_atomically", full_at_the_fourth_file)
         done = minicnn("train", *QUICK, "--epochs", 2, "--out", "run")
     assert done.code == 1 and done.out == ""
     assert re.search(r"minicnn: checkpoint run.last.safetensors: cannot be written \(No space left", done.err)
