@@ -46,8 +46,8 @@ def command(run: Path, images: tuple[Path, ...], top: int, invert: bool | None, 
 def _load(run: Path) -> tuple[Any, dict[str, Any]]:
     from minicnn import models
     from minicnn.train.checkpoint import load_newest, previous_of
-    from minicnn.train.loop import load_weights
     from minicnn.train.run import RunFolder
+    from minicnn.train.state import load_weights
 
     path = RunFolder.open(run).best if run.is_dir() else run
     if run.is_dir() and not path.exists() and not previous_of(path).exists():

@@ -40,6 +40,7 @@ def option(name: str, help: str, **settings: Any) -> Any:
 @option("augment", "Vary the training images at random.")
 @option("seed", "Same seed, same result.")
 @option("workers", "Threads that prepare batches.")
+@option("checkpoint_every", "Save the state every so many steps, or seconds (60s); 0: at the ends of epochs.")
 @option("device", "auto, cpu, gpu or cuda:<index>.")
 @option("log", "What is written about the run, by names with commas between.")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder; default: a new one under runs/.")
@@ -107,7 +108,7 @@ def _facts(result: Any) -> dict[str, Any]:
 def _resumed(folder: Path, out: Path | None, chosen: dict[str, Any], quiet: bool) -> Any:
     from minicnn.train import resumed_run
 
-    extra = set(chosen) - {"epochs", "device", "workers", "log"}
+    extra = set(chosen) - {"epochs", "device", "workers", "checkpoint_every", "log"}
     if extra or out is not None:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in sorted(extra | ({"out"} if out else set())))
         raise click.UsageError(f"--resume takes its options from {folder / 'args.toml'}; leave out {names}")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 import minicnn
+from minicnn.errors import ArgumentError, DataError
 from minicnn.train.args import TrainArgs
 from minicnn.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from minicnn.train.evaluate import Evaluation, evaluate
@@ -42,7 +43,10 @@ def new_run(args: TrainArgs, out: str | Path | None = None, quiet: bool = False)
     run = RunFolder.create(out, args.model, args.data)
     try:
         trainer = Trainer(args, run, quiet)
-        write_args(trainer)
+        with run.locked():
+            if run.args.exists():
+                raise ArgumentError(f"train: another run has just begun in {run.folder}; fix: another folder")
+            write_args(trainer)
     except BaseException:
         run.discard()
         raise
@@ -56,7 +60,10 @@ def resumed_run(folder: str | Path, quiet: bool = False, **changed: Any) -> tupl
     """
     run = RunFolder.open(folder)
     args = dataclasses.replace(TrainArgs.read(run.args), **changed)
-    trainer = Trainer(args, run, quiet)
+    try:
+        trainer = Trainer(args, run, quiet)
+    except (ArgumentError, DataError) as error:
+        raise ArgumentError(f"{run.args}: {error}") from error
     note = trainer.resume()
     if changed:
         write_args(trainer)

@@ -2,23 +2,33 @@
 
 import dataclasses
 import difflib
-import math
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from minicnn.errors import ArgumentError
+from minicnn.train.cadence import Cadence
+from minicnn.train.files import write_atomically
 from minicnn.train.observer import OBSERVERS, names_of
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "constant", "step")
-LOWEST = {"epochs": 1, "batch_size": 1, "size": 0, "seed": 0, "workers": 0, "warmup_epochs": 0}
+COUNTS = {
+    "epochs": (1, 10**6),
+    "batch_size": (1, 10**6),
+    "size": (0, 4096),
+    "seed": (0, 2**63 - 1),
+    "workers": (0, 256),
+    "warmup_epochs": (0, 10**6),
+}
+HUGE = 1e38  # float32 ends there
 
 
 @dataclass(frozen=True)
 class TrainArgs:
-    """The choices of a run. ``size`` is the side of the images in pixels (0: what the model was published for).
+    """The choices of a run. ``size`` is the side of the images in pixels (0: what the model was published for);
+    ``checkpoint_every`` is a number of steps, or of seconds such as ``"60s"`` (see `minicnn.train.cadence`).
 
     The warm-up takes at most a fifth of the run. **Raises** ArgumentError for a value out of range or of another type.
     """
@@ -39,8 +49,9 @@ class TrainArgs:
     augment: bool = True
     seed: int = 0
     workers: int = 1
+    checkpoint_every: str = "60s"
     device: str = "auto"
-    log: str = "csv,steps,report"
+    log: str = "csv"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -49,16 +60,24 @@ class TrainArgs:
         _one_of("schedule", self.schedule, SCHEDULES)
         for name in names_of(self.log):
             _one_of("log", name, tuple(OBSERVERS))
-        for name, low in LOWEST.items():
-            if getattr(self, name) < low:
-                raise ArgumentError(f"train: {name}={getattr(self, name)} is too small, expected at least {low}")
-        if not 0 < self.lr < math.inf:
-            raise ArgumentError(f"train: lr={self.lr} is no learning rate, expected a positive number such as 0.03")
+        Cadence(self.checkpoint_every)
+        for name, (low, high) in COUNTS.items():
+            if not low <= getattr(self, name) <= high:
+                wrong, bound = (
+                    ("small", f"at least {low}") if getattr(self, name) < low else ("large", f"at most {high}")
+                )
+                raise ArgumentError(f"train: {name}={_shown(getattr(self, name))} is too {wrong}, expected {bound}")
+        if not 0 < self.lr < HUGE:
+            raise ArgumentError(
+                f"train: lr={_shown(self.lr)} is no learning rate, expected a positive number such as 0.03"
+            )
         for name in ("momentum", "label_smoothing", "ema"):
             if not 0 <= getattr(self, name) < 1:
-                raise ArgumentError(f"train: {name}={getattr(self, name)}, expected at least 0 and less than 1")
-        if not 0 <= self.weight_decay < math.inf:
-            raise ArgumentError(f"train: weight_decay={self.weight_decay}, expected 0 or a small positive number")
+                raise ArgumentError(f"train: {name}={_shown(getattr(self, name))}, expected at least 0 and less than 1")
+        if not 0 <= self.weight_decay < HUGE:
+            raise ArgumentError(
+                f"train: weight_decay={_shown(self.weight_decay)}, expected 0 or a small positive number"
+            )
 
     def as_dict(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -67,7 +86,7 @@ class TrainArgs:
         """Save as TOML; ``facts`` (versions, dataset) go into a table of their own."""
         import tomli_w
 
-        path.write_bytes(tomli_w.dumps({"args": self.as_dict(), "facts": facts}).encode())
+        write_atomically(path, [tomli_w.dumps({"args": self.as_dict(), "facts": facts}).encode()])
 
     @classmethod
     def of(cls, values: dict[str, Any]) -> "TrainArgs":
@@ -88,14 +107,23 @@ class TrainArgs:
             values = tomllib.loads(path.read_text(encoding="utf-8"))["args"]
         except FileNotFoundError:
             raise ArgumentError(f"{path.parent} is not a run folder: it has no {path.name}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except OSError as error:
+            raise ArgumentError(f"{path}: cannot be read ({error.strerror}); fix: its permissions") from error
+        except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, too long a number, too deep
             raise ArgumentError(f"{path}: is not TOML ({error}); fix: correct it, or start a new run") from error
         except KeyError:
             raise ArgumentError(f"{path}: has no table [args]; fix: correct it, or start a new run") from None
+        if not isinstance(values, dict):
+            raise ArgumentError(f"{path}: args is a {type(values).__name__}, expected a table [args]")
         try:
             return cls.of(values)
         except ArgumentError as error:
             raise ArgumentError(f"{path}: {error}") from error
+
+
+def _shown(value: Any) -> str:
+    """The value, unless it has more digits than anybody reads (and Python prints)."""
+    return str(value) if not isinstance(value, int) or abs(value) < 10**30 else "a number of more than 30 digits"
 
 
 def _check_type(name: str, value: Any, expected: type) -> None:

@@ -16,10 +16,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from minicnn.errors import CheckpointError
+from minicnn.errors import ArgumentError, CheckpointError
+from minicnn.train.files import write_atomically
 
 FORMAT = "minicnn-checkpoint"
 VERSION = 1
+DTYPES = {
+    **{"<f8": "F64", "<f4": "F32", "<f2": "F16", "|b1": "BOOL"},
+    **{"<i8": "I64", "<i4": "I32", "<i2": "I16", "|i1": "I8", "<u8": "U64", "<u4": "U32", "<u2": "U16", "|u1": "U8"},
+}  # NumPy's names and those of safetensors
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -37,7 +42,7 @@ def digest(arrays: Arrays, state: str) -> str:
     for name in sorted(arrays):
         array = arrays[name]
         total.update(f"\0{name}\0{array.dtype.str}\0{array.shape}\0".encode())
-        total.update(array.tobytes())  # in C order, whatever the strides
+        total.update(_bytes_of(array))  # in C order, whatever the strides
     return total.hexdigest()
 
 
@@ -51,44 +56,47 @@ def save_checkpoint(path: str | Path, arrays: Arrays, state: dict[str, Any]) -> 
 
     **Raises** CheckpointError when the file cannot be written (full disk, read-only folder); the old file stays.
     """
-    from safetensors.numpy import save
-
     path = Path(path)
     text = json.dumps(state, sort_keys=True)
-    # safetensors writes the raw buffer of non-contiguous arrays: wrong values without an error. Not
-    # ascontiguousarray, which gives 0-d arrays a dimension.
-    # And it reads bfloat16 only where ml_dtypes is loaded: such arrays are stored, exactly, as float32.
-    wide = {n: a.astype(np.float32) if a.dtype.name == "bfloat16" else a for n, a in arrays.items()}
-    packed = {name: np.asarray(array, order="C") for name, array in wide.items()}
+    packed = {name: _packed(name, array) for name, array in arrays.items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "state": text, "sha256": digest(packed, text)}
-    content = save(packed, metadata=metadata)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    names = sorted(packed, key=lambda name: (-packed[name].itemsize, name))  # each array aligned for its dtype
     try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        if path.exists():
-            os.replace(path, previous_of(path))  # noqa: PTH105  (same call as below: atomic, overwrites on Windows)
-        os.replace(temporary, path)  # noqa: PTH105
-        _sync_folder(path.parent)
+        pieces = (_header(packed, names, metadata), *(_bytes_of(packed[name]) for name in names))
+        write_atomically(path, pieces, keep=previous_of(path))
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        gone = "" if path.parent.is_dir() else f"; the folder {path.parent} is gone"
         raise CheckpointError(
-            f"checkpoint {path}: cannot be written ({error.strerror or error}); the one before it is untouched; "
+            f"checkpoint {path}: cannot be written ({error.strerror or error}{gone}); the one before it is untouched; "
             "fix: free some space or choose another folder"
         ) from error
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the renames durable; Windows has no such call and needs none."""
-    if os.name == "nt":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _packed(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """The array as the file holds it: C order, little end first, bfloat16 (exactly) as float32."""
+    wide = array.astype(np.float32) if array.dtype.name == "bfloat16" else array
+    if wide.dtype.newbyteorder("<").str not in DTYPES:
+        raise ArgumentError(f"save_checkpoint: {name} has dtype {array.dtype}, expected one of {', '.join(DTYPES)}")
+    # not ascontiguousarray, which gives 0-d arrays a dimension
+    return np.asarray(wide, dtype=wide.dtype.newbyteorder("<"), order="C")
+
+
+def _header(arrays: Arrays, names: list[str], metadata: dict[str, str]) -> bytes:
+    """The head of a safetensors file: its length in 8 bytes, JSON with places, spaces up to a multiple of 8."""
+    table: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
+    for name in names:
+        begin, end = end, end + arrays[name].nbytes
+        dtype = DTYPES[arrays[name].dtype.str]
+        table[name] = {"dtype": dtype, "shape": list(arrays[name].shape), "data_offsets": [begin, end]}
+    text = json.dumps(table, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
+    """The array's memory in C order, without a copy where it lies so."""
+    return array.reshape(-1).view(np.uint8)
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -97,27 +105,18 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     **Raises** CheckpointError when the file is missing, truncated, altered, not a checkpoint of minicnn, or written by
     a newer version.
     """
-    from safetensors import SafetensorError, safe_open
-
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(
-            f"checkpoint {path}: there is no such file; fix: give a run folder or a .safetensors file"
-        )
-    try:
-        with safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"checkpoint {path}: damaged or not a safetensors file ({error}); fix: {_remedy(path)}"
-        ) from error
+    if not path.is_file():  # a pipe would wait for ever
+        what = "it is no ordinary file" if path.exists() else "there is no such file"
+        raise CheckpointError(f"checkpoint {path}: {what}; fix: give a run folder or a .safetensors file")
+    metadata, arrays = _read(path)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"checkpoint {path}: a safetensors file, but not a checkpoint that minicnn wrote")
     version = metadata.get("version", "")
-    if version.isdecimal() and int(version) > VERSION:
+    if version not in map(str, range(1, VERSION + 1)):
         raise CheckpointError(
-            f"checkpoint {path}: format version {version}, this minicnn reads up to {VERSION}; fix: upgrade minicnn"
+            f"checkpoint {path}: format version {version[:20]}, this minicnn reads up to {VERSION}; "
+            "fix: upgrade minicnn"
         )
     text = metadata.get("state", "")
     if digest(arrays, text) != metadata.get("sha256"):
@@ -125,7 +124,30 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             f"checkpoint {path}: its content does not match its SHA-256, so it was altered after writing; "
             f"fix: {_remedy(path)}"
         )
-    return Checkpoint(arrays, json.loads(text))
+    try:
+        state = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"checkpoint {path}: its state is no JSON ({error}); fix: {_remedy(path)}") from None
+    if not isinstance(state, dict):
+        raise CheckpointError(
+            f"checkpoint {path}: its state is a {type(state).__name__}, expected a table; fix: {_remedy(path)}"
+        )
+    return Checkpoint(arrays, state)
+
+
+def _read(path: Path) -> tuple[dict[str, str], Arrays]:
+    """Metadata and arrays of a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a dict)
+            return file.metadata() or {}, arrays
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError) as error:
+        # the last three: dtypes that NumPy does not have
+        raise CheckpointError(
+            f"checkpoint {path}: damaged or not a safetensors file ({error}); fix: {_remedy(path)}"
+        ) from error
 
 
 def _remedy(path: Path) -> str:
@@ -142,7 +164,16 @@ def load_newest(path: str | Path) -> tuple[Checkpoint, str]:
     except CheckpointError as error:
         if not previous_of(path).is_file():
             raise
-        return load_checkpoint(previous_of(path)), f"{error}; going on from {previous_of(path).name}"
+        try:
+            return load_checkpoint(previous_of(path)), f"{error}; going on from {previous_of(path).name}"
+        except CheckpointError as second:
+            raise CheckpointError(f"{error}; but {second}") from None
+
+
+def put_aside(path: Path) -> None:
+    """Rename a damaged checkpoint: the next save keeps what it finds at ``path`` as the previous one."""
+    if path.exists():
+        os.replace(path, path.with_name(f"{path.stem}.damaged{path.suffix}"))  # noqa: PTH105
 
 
 def with_prefix(prefix: str, arrays: Arrays) -> Arrays:

@@ -1,11 +1,9 @@
 """The training loop: epochs over batches, validation after each, checkpoints, and a clean end on Ctrl-C."""
 
 import math
-import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,17 +14,20 @@ from minicnn import ops, random
 from minicnn.data import DataLoader, Dataset
 from minicnn.devices import choose_device
 from minicnn.errors import CheckpointError, NonFiniteLossError
-from minicnn.kernels.arrays import is_float
 from minicnn.optim.average import WeightAverage
 from minicnn.tensor import Tensor
 from minicnn.train import checkpoint
 from minicnn.train.args import TrainArgs
+from minicnn.train.cadence import Cadence
+from minicnn.train.diagnosis import Batch, first_bad_gradient, first_bad_layer, first_bad_weight
 from minicnn.train.evaluate import Evaluation, evaluate
+from minicnn.train.files import sweep
 from minicnn.train.interrupt import Interrupted, StopRequest, stop_on_ctrl_c
 from minicnn.train.observer import Observer, observers_of
 from minicnn.train.recipe import augmentation, build_data, build_model, build_optimizer, build_schedule
 from minicnn.train.report import Reporter
 from minicnn.train.run import RunFolder
+from minicnn.train.state import PartOfEpoch, load_weights, not_finite, restore, state_of, weights_of
 from minicnn.train.threads import blas_threads
 
 # A GPU computes on while the host prepares the next steps; to read a loss, the host waits until it is computed.
@@ -54,23 +55,6 @@ class Result(NamedTuple):
         return f"test accuracy {100 * self.test.accuracy:.2f} % ({self.test.correct} of {self.test.total})"
 
 
-@dataclass
-class PartOfEpoch:
-    """How far the running epoch is, and its sums so far."""
-
-    position: int = 0  # batches done
-    seen: int = 0
-    correct: int = 0
-    loss_sum: float = 0.0
-    seconds: float = 0.0
-
-    def add(self, loss: float, correct: int, count: int) -> None:
-        """The figures of one step, once they are read back."""
-        self.seen += count
-        self.correct += correct
-        self.loss_sum += loss * count
-
-
 class Trainer:
     """Model, data, optimiser and schedule of one run, and where it stands."""
 
@@ -96,7 +80,9 @@ class Trainer:
         self.rows: list[dict[str, float]] = []
         self.epoch = 0  # epochs finished
         self.part = PartOfEpoch()
+        self.cadence = Cadence(args.checkpoint_every)
         self.unread: list[Figures] = []  # steps that `part` has not summed up yet
+        self.batch: Batch | None = None  # of the step whose loss is not known yet
         self.read_every = 1 if self.device == "cpu" else STEPS_BETWEEN_READS
 
     @property
@@ -115,12 +101,14 @@ class Trainer:
         """Train to the end; after ``resume`` from where the run stood. A finished run is only evaluated again.
 
         **Raises** Interrupted after Ctrl-C, with ``last`` saved; NonFiniteLossError, with the checkpoints untouched: at
-        that very step on the CPU, at most 16 steps later on a GPU, whose losses are read back that often.
+        that very step on the CPU, at most 16 steps later on a GPU, whose losses are read back that often; ArgumentError
+        while another process trains in the folder; CheckpointError where something cannot be written.
         """
         report = Reporter(self.args.epochs, len(self.loader), self.step, self.quiet)
         # NumPy's own warnings of overflow say less than the check of every loss
         quiet_numpy = np.errstate(over="ignore", invalid="ignore")
         with (
+            self.run.locked(),
             blas_threads(self.macs),
             report,
             stop_on_ctrl_c(report.stopping) as stop,
@@ -131,7 +119,7 @@ class Trainer:
             while self.epoch < self.args.epochs:
                 row = self._train_epoch(report, stop)
                 best = self._validate(row)
-                self.save(self.run.last)
+                self._save(self.run.last)
                 for observer in watching:
                     observer.epoch(row, best)
                 report.epoch(row, best)
@@ -172,13 +160,15 @@ class Trainer:
             for images, labels in batches:
                 self._train_step(images, labels)
                 part.position += 1
-                if stop.asked or part.position == len(self.loader):
+                due = self.cadence.due()
+                if stop.asked or due or part.position == len(self.loader):
                     self._read()
                 if not self.unread:
                     part.seconds = time.perf_counter() - started
                 report.step(self.epoch + 1, part)
+                if stop.asked or (due and part.position < len(self.loader)):  # the epoch's end saves anyway
+                    self._save(self.run.last)
                 if stop.asked:
-                    self.save(self.run.last)
                     raise Interrupted
         return {
             "epoch": self.epoch + 1,
@@ -193,12 +183,15 @@ class Trainer:
         """One step of the optimiser; on a GPU the host only launches it."""
         self.optimizer.lr = self.rate(self.step)
         self.optimizer.zero_grad()
-        logits, target = self.model(Tensor(images, device=self.device)), Tensor(labels, device=self.device)
+        with random.recorded_seeds() as seeds:
+            logits, target = self.model(Tensor(images, device=self.device)), Tensor(labels, device=self.device)
+        self.batch = Batch(images, seeds)
         loss = ops.cross_entropy(logits, target, label_smoothing=self.args.label_smoothing)
         correct = ops.sum(ops.eq(ops.argmax(logits.detach(), 1), target))
         self.unread.append(Figures(self.step + 1, loss.detach(), correct, len(labels)))
         if len(self.unread) >= self.read_every:
             self._read()
+        self.batch = None
         loss.backward()
         self.optimizer.step()
         if self.average is not None:
@@ -212,7 +205,7 @@ class Trainer:
             corrects = ops.stack([step.correct for step in figures]).tolist()
             for step, loss, correct in zip(figures, losses, corrects, strict=True):
                 if not math.isfinite(loss):
-                    raise self._diverged(f"the loss is {loss}", step.step)
+                    raise self._diverged(f"the loss is {loss}", step.step, self._first_bad(step.step))
                 self.part.add(loss, correct, step.images)
                 if self.observers:
                     self._tell(step, loss, correct)
@@ -229,21 +222,31 @@ class Trainer:
             found = evaluate(self.model, self.data["val"], device=self.device)
             row |= {"val_loss": found.loss, "val_accuracy": found.accuracy}
             if not math.isfinite(found.loss):
-                raise self._diverged(f"the validation loss is {found.loss}", self.step)
+                raise self._diverged(f"the validation loss is {found.loss}", self.step, first_bad_weight(self.model))
             # equal accuracy is decided by the smaller loss: a few hundred images leave many ties
-            best = all((row["val_accuracy"], -row["val_loss"]) > (r["val_accuracy"], -r["val_loss"]) for r in self.rows)
+            score = (row["val_accuracy"], -row["val_loss"])
+            best = all(score > (r["val_accuracy"], -r["val_loss"]) for r in self.rows) or not self.run.best.exists()
             self.rows.append(row)
             self.epoch, self.part = self.epoch + 1, PartOfEpoch()
             if best:
-                self.save(self.run.best, with_optimizer=False)
+                self._save(self.run.best)
         return best
 
-    def _diverged(self, what: str, step: int) -> NonFiniteLossError:
+    def _first_bad(self, step: int) -> str:
+        """Where the loss of ``step`` went wrong; once the weights have moved on, which of them are no numbers."""
+        if self.batch is None or step != self.step + 1:
+            return first_bad_weight(self.model)
+        size = self.args.batch_size
+        samples = self.loader.order(self.epoch)[self.part.position * size :]
+        return first_bad_layer(self.model, self.batch, samples, self.device)
+
+    def _diverged(self, what: str, step: int, where: str) -> NonFiniteLossError:
         """The error for a loss or weights that are no numbers any more after ``step`` steps."""
         kept = self.run.last.is_file()
-        where = f"the checkpoints in {self.run.folder} are from before it" if kept else "no epoch was finished before"
+        saved = f"the checkpoints in {self.run.folder} are from before it" if kept else "nothing was saved before"
+        epoch = (step - 1) // len(self.loader) + 1
         return NonFiniteLossError(
-            f"train: {what} at step {step} (epoch {(step - 1) // len(self.loader) + 1}); {where}; "
+            f"train: {what} at step {step} (epoch {epoch}){where and '; ' + where}; {saved}; "
             f"fix: a smaller --lr (now {self.args.lr:g}) or more --warmup-epochs (now {self.args.warmup_epochs})"
         )
 
@@ -267,67 +270,47 @@ class Trainer:
 
     # ---- checkpoints
 
-    def save(self, path: Path, with_optimizer: bool = True) -> None:
+    def save(self, path: Path) -> None:
         """``best`` holds the weights; ``last`` also what is needed to go on. **Raises** NonFiniteLossError."""
-        arrays = checkpoint.with_prefix("model", self.model.state_dict())
-        state: dict[str, Any] = {
-            "minicnn": minicnn.__version__,
-            "args": self.args.as_dict(),
-            "epoch": self.epoch,
-            "rows": self.rows,
-            "data": _facts(self.data["train"]),
-        }
-        if with_optimizer:
-            state["part"] = asdict(self.part)
-            state["random"] = random.default_generator().state()
-            state["optimizer"], slots = self.optimizer.state_dict()
-            arrays |= checkpoint.with_prefix("optimizer", slots)
-            if self.average is not None:
-                arrays |= checkpoint.with_prefix("average", self.average.state_dict())
-        for name, array in arrays.items():
-            if is_float(array.dtype) and not np.isfinite(array).all():
-                raise self._diverged(f"{name} has values that are NaN or infinite", self.step)
+        arrays, state = weights_of(self) if path == self.run.best else state_of(self)
+        bad = not_finite(arrays)
+        if bad:
+            what = f"{bad} has values that are NaN or infinite"
+            raise self._diverged(what, self.step, first_bad_gradient(self.model))
         checkpoint.save_checkpoint(path, arrays, state)
 
+    def _save(self, path: Path) -> None:
+        """Save, and begin to count to the next time."""
+        began = time.monotonic()
+        self.save(path)
+        self.cadence.saved(time.monotonic() - began)
+
     def resume(self) -> str:
-        """Go on from ``last`` (or the one before it, when ``last`` is damaged); returns a note when it was."""
-        saved, fell_back = checkpoint.load_newest(self.run.last)
-        state, last = saved.state, self.run.last
-        if "part" not in state:
-            raise CheckpointError(f"checkpoint {last}: holds weights only, as best does; a run goes on from its last")
-        was = {name: state["args"].get(name) for name in ("model", "data", "size", "batch_size", "optimizer", "ema")}
-        for name, value in was.items():
-            if value != getattr(self.args, name):
-                raise CheckpointError(
-                    f"checkpoint {last}: was trained with {name}={value!r}, but {self.run.args.name} says "
-                    f"{getattr(self.args, name)!r}; fix: put {value!r} back, or start a new run"
-                )
-        load_weights(self.model, saved.arrays)
-        self.optimizer.load_state_dict(state["optimizer"], checkpoint.of_prefix("optimizer", saved.arrays))
-        if self.average is not None:
-            self.average.load_state_dict(checkpoint.of_prefix("average", saved.arrays))
-        random.default_generator().set_state(state["random"])
-        self.rows, self.epoch, self.part = state["rows"], state["epoch"], PartOfEpoch(**state["part"])
-        if fell_back and last.exists():
-            # the next save keeps what it finds at `last` as the previous one: that must not be the damaged file
-            os.replace(last, last.with_name("last.damaged.safetensors"))  # noqa: PTH105
-        return fell_back
+        """Go on from ``last`` (or the one before it, when ``last`` is damaged); returns a note when it was.
 
+        A run that died before its first checkpoint begins anew. **Raises** CheckpointError for a checkpoint that is
+        of another run or makes no sense; ArgumentError while another process trains in the folder.
+        """
+        with self.run.locked():
+            run = self.run
+            sweep(run.folder)
+            if not (run.last.exists() or checkpoint.previous_of(run.last).exists() or run.metrics.exists()):
+                return f"{run.folder} has no checkpoint yet; beginning with the first step"
+            saved, note = checkpoint.load_newest(run.last)
+            try:
+                restore(self, saved)
+            except CheckpointError as error:
+                raise CheckpointError(f"checkpoint {run.last}: {error}") from error
+            if note:
+                checkpoint.put_aside(run.last)
+            return "; ".join(filter(None, (note, self._check_best())))
 
-def _facts(dataset: Dataset) -> dict[str, Any]:
-    """What `minicnn predict` must know to prepare a picture."""
-    return {
-        "name": dataset.name.split()[0],
-        "shape": list(dataset.shape),
-        "classes": list(dataset.classes),
-        "mean": dataset.mean.ravel().tolist(),
-        "std": dataset.std.ravel().tolist(),
-    }
-
-
-def load_weights(model: Any, arrays: checkpoint.Arrays) -> None:
-    """Put a checkpoint's weights into ``model``; every name and shape must fit."""
-    weights = checkpoint.of_prefix("model", arrays)
-    if not weights:
-        raise CheckpointError("checkpoint: it holds no model weights; expected arrays named 'model/...'")
-    model.load_state_dict(weights)
+    def _check_best(self) -> str:
+        """Put a damaged ``best`` aside; the epoch that ends next is then the best. Returns a note on that."""
+        if self.run.best.exists():
+            try:
+                checkpoint.load_checkpoint(self.run.best)
+            except CheckpointError as error:
+                checkpoint.put_aside(self.run.best)
+                return f"{error}; put aside, the next epoch takes its place"
+        return ""

@@ -3,13 +3,14 @@
 import contextlib
 import csv
 import io
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from minicnn.errors import ArgumentError, CheckpointError
+from minicnn.train.files import is_temporary, write_atomically
+from minicnn.train.lock import is_lock, locked
 from minicnn.train.plots import draw_confusion, draw_curves
 
 COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "images_per_s", "seconds")
@@ -37,7 +38,7 @@ class RunFolder:
         if folder is not None and path.is_file():
             raise ArgumentError(f"train: --out {path} is a file; fix: name a folder")
         with _writing(path, ArgumentError, "fix: --out with a folder that you may write to"):
-            if folder is not None and path.is_dir() and any(path.iterdir()):
+            if folder is not None and path.is_dir() and any(not _is_passing(file) for file in path.iterdir()):
                 resumable = f", or --resume {path}" if cls(path).args.is_file() else ""
                 raise ArgumentError(f"train: --out {path} is not empty; fix: another folder{resumable}")
             missing = [parent for parent in (path, *path.parents) if not parent.exists()]
@@ -74,11 +75,8 @@ class RunFolder:
         writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         writer.writeheader()
         writer.writerows({name: _short(row[name]) for name in COLUMNS} for row in rows)
-        # A reader (a plotting script, a spreadsheet) never sees half a file.
-        temporary = self.metrics.with_suffix(".csv.tmp")
         with self.writing(self.metrics):
-            temporary.write_text(text.getvalue(), encoding="utf-8", newline="")
-            os.replace(temporary, self.metrics)  # noqa: PTH105  (atomic, overwrites on Windows)
+            write_atomically(self.metrics, [text.getvalue().encode()])
 
     def draw(self, rows: list[dict[str, float]], confusion: Any, classes: Any, title: str, result: str) -> None:
         """``curves.png`` and ``confusion.png``."""
@@ -87,6 +85,14 @@ class RunFolder:
                 draw_curves(rows, self.curves, title)
         with self.writing(self.confusion):
             draw_confusion(confusion, classes, self.confusion, title, result)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Inside, this process alone trains in the folder. **Raises** ArgumentError naming the one that does."""
+        with ExitStack() as stack:
+            with self.writing(self.folder):
+                stack.enter_context(locked(self.folder))
+            yield
 
     @contextmanager
     def writing(self, path: Path) -> Iterator[None]:
@@ -101,6 +107,11 @@ def _writing(path: Path, kind: type[ArgumentError] | type[CheckpointError], fix:
         yield
     except OSError as error:
         raise kind(f"train: {path} cannot be written ({error.strerror or error}); {fix}") from error
+
+
+def _is_passing(file: Path) -> bool:
+    """Whether a file is the lock of a run or what it has not finished writing."""
+    return is_lock(file) or is_temporary(file)
 
 
 def _short(value: float) -> str:

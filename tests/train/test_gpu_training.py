@@ -103,7 +103,8 @@ def test_a_loss_that_is_no_number_is_found_and_dated(run):
 
     run._train_step = poisoned
     with pytest.raises(
-        NonFiniteLossError, match=r"the loss is nan at step 7 \(epoch 2\); the checkpoints .* before it"
+        NonFiniteLossError,
+        match=r"loss is nan at step 7 \(epoch 2\); first at 0.weight: it has 36 NaN of 36 .* before it",
     ):
         run.fit()
     assert run.step <= 6 + run.read_every

@@ -198,7 +198,7 @@ def test_a_full_disk_says_how_to_go_on(small, tmp_path, monkeypatch, name):
     def no_space(*args, **kwargs):
         raise full
 
-    target = {"metrics.csv": "pathlib.Path.write_text", "args.toml": "minicnn.train.args.TrainArgs.write"}
+    target = {"metrics.csv": "minicnn.train.run.write_atomically", "args.toml": "minicnn.train.args.write_atomically"}
     with monkeypatch.context() as patch:
         patch.setattr(target.get(name, "minicnn.train.run.draw_curves"), no_space)
         message = rf"{name} cannot be written \(No space left on device\); fix: .*--resume"
