@@ -51,7 +51,7 @@ class TrainArgs:
     workers: int = 1
     checkpoint_every: str = "60s"
     device: str = "auto"
-    log: str = "csv"
+    log: str = "csv,steps,report"
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -46,7 +46,8 @@ def test_a_run_leaves_its_folder_and_a_last_line(minicnn, tmp_path):
     assert re.search(r"device  cpu \(.+\)", done.err) and "lenet5, 61,706 parameters" in done.err
     assert len(re.findall(r"^epoch .* images/s  left \d+:\d\d$", done.err, re.MULTILINE)) == 1
     assert sorted(path.name for path in folder.iterdir()) == [
-        *("args.toml", "best.safetensors", "confusion.png", "curves.png", "last.safetensors", "metrics.csv")
+        *("args.toml", "best.safetensors", "confusion.png", "curves.png", "facts.json", "last.safetensors"),
+        *("metrics.csv", "report.html", "steps.csv"),
     ]
     facts = tomllib.loads((folder / "args.toml").read_text(encoding="utf-8"))
     assert facts["args"]["epochs"] == 1 and facts["facts"]["device"] == "cpu"
