@@ -11,7 +11,7 @@ from tests import house_rules
 
 ROOT = Path(__file__).resolve().parents[1]
 RULES = (house_rules.arrows, house_rules.banned_code, house_rules.sizes_and_names, house_rules.machine_paths)
-HEAVY = ("numba", "llvmlite", "click", "rich", "matplotlib", "PIL", "safetensors", "cupy", "torch", "scipy")
+HEAVY = ("numba", "llvmlite", "click", "rich", "matplotlib", "PIL", "safetensors", "cupy", "torch", "scipy", "pooch")
 
 PLANTS = [
     (house_rules.arrows, "minicnn/tape.py", "from minicnn.errors import ShapeError", "nothing of ours"),

@@ -17,7 +17,11 @@ class Dataset(ABC):
     """Numbered samples: float32 images (C, H, W), normalised by ``(raw - mean) / std``, and int64 labels.
 
     A dataset of your own defines ``__len__``, ``labels`` and ``batch``; everything else follows.
+
+    ``notes`` are lines that a person should read before training on it: counts, files left out.
     """
+
+    notes: tuple[str, ...] = ()
 
     def __init__(
         self,

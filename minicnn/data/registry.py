@@ -1,4 +1,4 @@
-"""Datasets by name."""
+"""Datasets by name, and folders of pictures by path."""
 
 import difflib
 import inspect
@@ -6,17 +6,26 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from minicnn.data.cifar import cifar10, cifar100
 from minicnn.data.dataset import Dataset
 from minicnn.data.digit_addition import digit_addition, distorted_digits
 from minicnn.data.digits import digits
+from minicnn.data.folder import ImageFolder
+from minicnn.data.idx import fashion_mnist, mnist
 from minicnn.data.shapes import shapes
+from minicnn.data.svhn import svhn
 from minicnn.errors import DataError
 
 _DATASETS: dict[str, Callable[..., Dataset]] = {
+    "cifar10": cifar10,
+    "cifar100": cifar100,
     "digit_addition": digit_addition,
     "digits": digits,
     "distorted_digits": distorted_digits,
+    "fashion_mnist": fashion_mnist,
+    "mnist": mnist,
     "shapes": shapes,
+    "svhn": svhn,
 }
 
 
@@ -28,36 +37,54 @@ def names() -> list[str]:
 def load(name: str | Path, split: str = "train", **options: Any) -> Dataset:
     """Return the ``"train"``, ``"val"`` or ``"test"`` split of a registered dataset, e.g. ``load("digits", size=32)``.
 
-    **Raises** DataError for an unknown name, split or option, and for a folder.
+    A path, e.g. ``load("./pets", size=224)``, is a folder of pictures (`ImageFolder`); a registered name comes first.
+    **Raises** DataError for an unknown name, split or option, and for a folder that is none.
     """
-    if (
-        isinstance(name, Path)
-        or any(mark in name for mark in "/\\.~")
-        or (name not in _DATASETS and Path(name).exists())
-    ):
-        raise DataError(_folder_problem(Path(name).expanduser()))
+    if is_path(name):
+        path = Path(name).expanduser()
+        if not path.is_dir():
+            raise DataError(_no_folder(path))
+        _check_options("a folder", ImageFolder, "folder", options)
+        return ImageFolder(path, split, **options)
     if name not in _DATASETS:
-        near = difflib.get_close_matches(name.lower(), _DATASETS, n=1)
+        near = difflib.get_close_matches(str(name).lower(), [*_DATASETS, *_folders(Path())], n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise DataError(f"data.load: there is no dataset {name!r}; available: {', '.join(names())}{hint}")
-    make = _DATASETS[name]
-    accepted = [option for option in inspect.signature(make).parameters if option != "split"]
-    unknown = next((option for option in options if option not in accepted), None)
-    if unknown is not None:
-        raise DataError(f"data.load: dataset {name!r} has no option {unknown!r}; it takes {', '.join(accepted)}")
+        raise DataError(
+            f"data.load: there is no dataset and no folder {name!r}; available: {', '.join(names())}, "
+            f"or the path of a folder of pictures{hint}"
+        )
+    make = _DATASETS[str(name)]
+    _check_options(f"dataset {name!r}", make, "split", options)
     return make(split=split, **options)
 
 
-def _folder_problem(path: Path) -> str:
+def is_path(name: str | Path) -> bool:
+    """Say whether ``name`` is taken for the path of a folder, not the name of a dataset."""
+    if isinstance(name, Path) or any(mark in name for mark in "/\\.~"):
+        return True
+    return name not in _DATASETS and Path(name).exists()
+
+
+def _check_options(what: str, make: Callable[..., Dataset], first: str, options: dict[str, Any]) -> None:
+    """Raise DataError for an option that ``make`` does not take."""
+    accepted = [option for option in inspect.signature(make).parameters if option not in ("split", first)]
+    unknown = next((option for option in options if option not in accepted), None)
+    if unknown is not None:
+        raise DataError(f"data.load: {what} has no option {unknown!r}; it takes {', '.join(accepted)}")
+
+
+def _folders(parent: Path) -> list[str]:
+    try:
+        return [path.name for path in parent.iterdir() if path.is_dir()]
+    except OSError:
+        return []
+
+
+def _no_folder(path: Path) -> str:
     """Say why ``path`` cannot be a dataset."""
-    listed = f"registered datasets are {', '.join(names())}"
-    if not path.exists():
-        return f"data.load: the folder {str(path)!r} does not exist; check the path, or use a name: {listed}"
-    if not path.is_dir():
-        return f"data.load: {str(path)!r} is a file, expected a folder of images or a name; {listed}"
-    if not any(path.iterdir()):
-        return f"data.load: the folder {str(path)!r} is empty, expected one subfolder of images a class; {listed}"
-    return (
-        f"data.load: reading the folder {str(path)!r} is not supported in this version; wrap your arrays in "
-        f"minicnn.data.ArrayDataset(images, labels, classes); {listed}"
-    )
+    listed = f"a folder of pictures or one of {', '.join(names())}"
+    if path.exists():
+        return f"data.load: {str(path)!r} is a file, expected {listed}; an archive must be unpacked first"
+    near = difflib.get_close_matches(path.name, _folders(path.parent), n=1)
+    hint = f"; did you mean {str(path.parent / near[0])!r}?" if near else ""
+    return f"data.load: the folder {str(path)!r} does not exist, expected {listed}{hint}"
