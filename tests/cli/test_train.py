@@ -38,7 +38,7 @@ QUICK = ("--epochs", 1, "--batch-size", 256, "--no-augment", "--workers", 0)
 LAST_LINE = re.compile(r"test accuracy \d+\.\d\d % \(\d+ of 360\)")
 
 
-def test_a_run_leaves_its_folder_and_a_last_line(minicnn, tmp_path):
+def test_a_run_leaves_its_folder_and_a_last_line(minicnn, tmp_path, request):
     done = minicnn("train", *QUICK)
     folder = tmp_path / "runs" / "lenet5-digits-1"
     assert done.code == 0
@@ -56,6 +56,7 @@ def test_a_run_leaves_its_folder_and_a_last_line(minicnn, tmp_path):
         with Image.open(folder / name) as picture:
             assert min(picture.size) > 400
             assert len(np.unique(np.asarray(picture.convert("L")))) > 20  # something is drawn
+    request.getfixturevalue("quick")
     assert minicnn("train", *QUICK, "--quiet", "--json").err == ""
     assert (tmp_path / "runs" / "lenet5-digits-2").is_dir()
 
