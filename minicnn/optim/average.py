@@ -85,6 +85,8 @@ class WeightAverage:
                     f"WeightAverage: the state's {name} has shape {tuple(arrays[name].shape)} and dtype "
                     f"{arrays[name].dtype}, expected {average.shape} and {average.dtype}"
                 )
+        if arrays[COUNT].shape != () or arrays[COUNT].dtype.kind not in "iu" or arrays[COUNT] < 0:
+            raise CheckpointError(f"WeightAverage: the state's {COUNT} is {arrays[COUNT]!r}, expected a count")
         for name, tensor in self._tensors.items():
             self._averages[name] = move(arrays[name].copy(), tensor.device)
         self.updates = int(arrays[COUNT])

@@ -209,7 +209,7 @@ class Optimizer:
         tensors = [tensor for _, _, tensor in self._parameters()]
         for key, array in arrays.items():
             index, _, name = key.partition("/")
-            if not index.isdigit() or int(index) >= len(tensors) or not name:
+            if not index.isdecimal() or int(index) >= len(tensors) or not name:
                 raise CheckpointError(f"{self._op}: the state has an array {key!r} for no parameter of this optimiser")
             tensor = tensors[int(index)]
             if tuple(array.shape) != tensor.shape or array.dtype != tensor.dtype:
@@ -218,6 +218,7 @@ class Optimizer:
                     f"dtype {array.dtype}, expected {tensor.shape} and {tensor.dtype}"
                 )
             slots[int(index)][name] = contiguous(move(array.copy(), tensor.device))
+        self._check_slots(state, slots)
         for group, saved in zip(self.param_groups, state["groups"], strict=True):
             group.update({name: _plain(saved[name]) for name in self.defaults})
         self._slots, self._steps = slots, [int(step) for step in state["steps"]]
@@ -235,6 +236,22 @@ class Optimizer:
             missing = sorted(set(self.defaults) - set(group))
             if missing:
                 raise CheckpointError(f"{self._op}: the state has no option {missing[0]!r}")
+            options = {name: _plain(group[name]) for name in self.defaults}
+            for name, default in self.defaults.items():
+                if isinstance(default, (bool, str)) and type(options[name]) is not type(default):
+                    raise CheckpointError(f"{self._op}: the state's option {name!r} is {options[name]!r}")
+            try:
+                self._check(options)
+            except ArgumentError as error:
+                raise CheckpointError(f"the state does not fit: {error}") from error
+
+    def _check_slots(self, state: dict[str, Any], slots: list[Slots]) -> None:
+        """**Raises** CheckpointError where a parameter that was moved lacks what moving it again needs."""
+        groups = [group for group in state["groups"] for _ in range(group["params"])]
+        for name, group, steps, own in zip(self._names, groups, state["steps"], slots, strict=True):
+            missing = sorted(set(self._slot_fills(group)) - set(own)) if steps else []
+            if missing:
+                raise CheckpointError(f"{self._op}: the state has no {missing[0]} of {name}, moved {steps} times")
 
 
 def _plain(value: Any) -> Any:

@@ -123,3 +123,6 @@ def test_average_mistakes():
         average.load_state_dict({"updates": np.asarray(1)})
     with pytest.raises(CheckpointError, match=r"state's 0 has shape \(3,\) and dtype float64, expected \(2,\)"):
         average.load_state_dict({"updates": np.asarray(1), "0": np.ones(3)})
+    for count in (np.asarray(-1), np.asarray([1, 2]), np.asarray(1.0)):
+        with pytest.raises(CheckpointError, match=r"state's updates is array\(.*\), expected a count"):
+            average.load_state_dict({"updates": count, "0": w.numpy()})

@@ -255,7 +255,11 @@ def test_a_state_that_does_not_fit_changes_nothing():
         ({**state, "steps": [1, 2]}, arrays, "of another model"),
         (state, {"7/momentum": kept}, "for no parameter"),
         (state, {"0/momentum": np.ones(4)}, r"has shape \(4,\) and dtype float64, expected \(3,\)"),
+        (state, {"²/momentum": kept}, "for no parameter"),
+        (state, {}, "has no momentum of parameter 0, moved 2 times"),
         ({**state, "groups": [{"params": 1}]}, arrays, "has no option 'dampening'"),
+        ({**state, "groups": [{**state["groups"][0], "nesterov": "yes"}]}, arrays, "option 'nesterov' is 'yes'"),
+        ({**state, "groups": [{**state["groups"][0], "lr": -1.0}]}, arrays, "does not fit: .*lr=-1.0, expected"),
     ]
     for numbers, values, match in wrong:
         with pytest.raises(CheckpointError, match=match):
