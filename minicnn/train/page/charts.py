@@ -97,7 +97,8 @@ def _upwards(values: Sequence[float], log: bool) -> tuple[Place, list[tuple[floa
         ticks = [k * step for k in range(7) if k * step <= top]
         return _scale(0, top, BOTTOM, TOP), [(tick, f"{tick:,.6g}") for tick in ticks]
     positive = [v for v in values if v > 0]
-    high, low = max(positive, default=1.0) * 1.15, min(positive, default=1.0) / 1.15
+    low = min(positive, default=1.0) / 1.15
+    high = max(max(positive, default=1.0) * 1.15, 2 * low)
     foot = low / 2 if len(positive) < len(values) else low
     place = _scale(math.log(foot), math.log(high), BOTTOM, TOP)
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
