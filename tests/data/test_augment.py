@@ -20,10 +20,18 @@ TRANSFORMS = [
     A.Noise(0.3),
     A.Compose(A.RandomCrop(1), A.RandomFlip(), A.Noise(0.1)),
     A.digits_augment(),
+    A.Rotation(20),
+    A.RandomVerticalFlip(),
+    A.RandomCrop(2, "reflect"),
+    A.RandomResizedCrop(),
+    A.RandomErasing(),
+    A.OnPixels(0.2, 0.5, A.ColourJitter(hue=0.1), A.RandomGrey(0.5)),
+    A.OnPixels([0.2] * 3, 0.5, A.RandAugment(3, 20)),
+    A.PCAColour([0.2, 0.05, 0.01], [[0.6, 0.8, 0], [0.8, -0.6, 0], [0, 0, 1]]),
 ]
 
 
-def images_of(n: int, c: int = 2, h: int = 9, w: int = 7, seed: int = 0) -> np.ndarray:
+def images_of(n: int, c: int = 3, h: int = 9, w: int = 7, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(n, c, h, w)).astype(np.float32)
 
 
@@ -40,7 +48,7 @@ def test_result_depends_on_the_sample_alone(transform: A.Transform) -> None:
     assert not np.array_equal(together, images)
     for seed, epoch in ((2, 4), (1, 5)):
         assert not np.array_equal(together, transform(images, A.generators(seed, epoch, index)))
-    assert transform(images[:0], []).shape == (0, 2, 9, 7)
+    assert transform(images[:0], []).shape == (0, 3, 9, 7)
 
 
 def test_generators_of_seed_epoch_and_index_differ() -> None:
@@ -124,6 +132,7 @@ def test_crop_and_flip_are_windows_and_mirrors() -> None:
     ]
     assert 8 < sum(flips) < 32
     np.testing.assert_array_equal(A.RandomFlip(1.0)(images, A.generators(0, 0, range(40))), images[..., ::-1])
+    np.testing.assert_array_equal(A.RandomVerticalFlip(1.0)(images, A.generators(0, 0, range(40))), images[:, :, ::-1])
 
 
 def test_cutout_overwrites_one_square() -> None:

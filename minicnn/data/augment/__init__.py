@@ -18,6 +18,7 @@ from minicnn.data.augment.geometry import (
     digits_augment,
 )
 from minicnn.data.augment.mix import CutMix, Mix, MixUp, OneOf, one_hot
+from minicnn.data.augment.parse import parse, parse_mix
 from minicnn.data.augment.randaugment import RandAugment
 from minicnn.data.augment.transform import (
     Compose,
@@ -62,5 +63,7 @@ __all__ = [
     "generators",
     "one_hot",
     "output_shape",
+    "parse",
+    "parse_mix",
     "uniform",
 ]

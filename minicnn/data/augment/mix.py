@@ -93,7 +93,7 @@ class CutMix(PairMix):
     ) -> tuple[Images, NDArray[np.float64]]:
         h, w = images.shape[2:]
         side = np.sqrt(1 - kept)[:, None] * (h, w)  # (B, 2), as below
-        centre = np.floor(uniform(rngs, 2) * (h, w))
+        centre = uniform(rngs, 2) * (h, w)
         low, high = np.maximum(np.rint(centre - side / 2), 0), np.minimum(np.rint(centre + side / 2), (h, w))
         rows, columns = np.arange(h), np.arange(w)
         down = (rows >= low[:, :1]) & (rows < high[:, :1])  # (B, H)
