@@ -173,3 +173,15 @@ def nothing(_, like):  # type: ignore[no-untyped-def]
 @helper
 def multiply_add(a, b, c):
     return add(multiply(a, b), c)
+
+
+@_intrinsic
+def rolled(_):  # type: ignore[no-untyped-def]
+    """Keeps the loop around it from being unrolled: its vectors fill the registers as it is."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        call = builder.asm(ir.FunctionType(ir.VoidType(), []), "", "", [], True)
+        call.attributes.add("convergent")
+        return context.get_dummy_value()
+
+    return types.void(), code

@@ -46,6 +46,10 @@ CPU_ONLY = {
         for kernel in ("add_up", "columns_forward", "columns_grad_w", "columns_grad_x", "turn")
     },
     **{
+        ("conv", "grouped_cpu.py", kernel): "tests/kernels/test_direct.py"
+        for kernel in ("correlate", "slide", "turn_weights")
+    },
+    **{
         ("linear", "product_cpu.py", kernel): "tests/kernels/test_product.py"
         for kernel in ("product", "product_in_parts")
     },

@@ -1,9 +1,7 @@
 """Numba kernels of the plan ``direct`` on the CPU: convolutions of many small groups, above all depthwise ones.
 
-Sixteen groups, a *block*, lie side by side in the lanes of vectors (``kernels/lanes.py``). What a pass reads is turned
-so, line by line, with zeros for the padding: ``pixels[line, column, lane]``. Every tap of every output then is one
-multiply-add of vectors, whatever kernel, stride and dilation are; borders are no special case, and the sums of grad_w
-need no sum over lanes. Lines are made just before they are read, so that they are in the first-level cache.
+Sixteen groups, a *block*, lie side by side in the lanes of vectors (``lane_lines.py``). Lines are made just before they
+are read, so that they are in the first-level cache. Groups of several channels and filters go ``grouped.py``'s way.
 
 A unit of work is a *band* of rows of a block of an image (in grad_w one filter of a block). Sums do not depend on how
 units are dealt out.
@@ -15,9 +13,11 @@ from itertools import chain
 import numpy as np
 from numba import prange
 
+from minicnn.kernels.conv.lane_lines import place, turn, turn_back, vectors, whole, zero
 from minicnn.kernels.conv.lane_taps import add_taps, correlate_taps
+from minicnn.kernels.conv.turned import read_by
 from minicnn.kernels.jit import helper, kernel
-from minicnn.kernels.lanes import LANES, PIXELS, gather, get, nothing, put, scatter
+from minicnn.kernels.lanes import LANES, get, nothing, put
 from minicnn.kernels.window import Window2d
 
 # Entries of the lines that a band turns: they fit in half of a second-level cache.
@@ -28,76 +28,15 @@ ROWS = 3072
 PARTS = 64
 
 
-# ---- lines: planes = (where the first begins, from one to the next, how many are there), of size (rows, columns)
-
-
-@helper
-def _whole(count):
-    """``count`` rounded up to what is turned at once."""
-    return (count + PIXELS - 1) // PIXELS * PIXELS
-
-
-@helper
-def _scratch(like, count):
-    """An array whose vectors do not straddle two lines of the cache."""
-    array = np.empty(count + LANES, like.dtype)
-    start = -array.ctypes.data % 64 // array.itemsize
-    return array[start : start + count]
-
-
-@helper
-def _zero(target, at, count):
-    t = np.uintp(at)
-    for b in range(np.uintp(count)):
-        target[t + b] = 0.0
-
-
-@helper
-def _turn(source, planes, size, corner, lines, pixels, at, pitch):
-    """pixels[at + LANES*(r*pitch + b) + l] = pixel (r - top, b - left) of plane l, 0 outside it, for the lines r."""
-    (plane, apart, lanes), (h, w), (top, left) = planes, size, corner
-    for r in range(lines[0], lines[1]):
-        u = r - top
-        for b in range(0, pitch, PIXELS):
-            to, start = at + (r * pitch + b) * LANES, plane + u * w + b - left
-            low, high = left - b, left + w - b
-            if u < 0 or u >= h or high <= 0 or low >= PIXELS:
-                _zero(pixels, to, PIXELS * LANES)
-            elif lanes == LANES:  # known to the compiler, which then asks no more which planes are there
-                gather(pixels, to, source, start, apart, low, high, LANES)
-            else:
-                gather(pixels, to, source, start, apart, low, high, lanes)
-
-
-@helper
-def _turn_back(target, planes, size, pixels, pitch):
-    """Pixel (r, b) of plane l = pixels[LANES*(r*pitch + b) + l]."""
-    (plane, apart, lanes), (h, w) = planes, size
-    for r in range(h):
-        for b in range(0, w, PIXELS):
-            to, start = plane + r * w + b, (r * pitch + b) * LANES
-            if lanes == LANES:
-                scatter(target, to, apart, w - b, LANES, pixels, start)
-            else:
-                scatter(target, to, apart, w - b, lanes, pixels, start)
-
-
 @helper
 def _layout(window, channels):
     """Pixels of a line, lines and rows of a band, how many bands, and rows of outputs at a time."""
     (kh, kw, sh, sw), (dh, dw, oh, ow) = window[2:6], window[10:]
-    pitch, reach = _whole((ow - 1) * sw + (kw - 1) * dw + 1), (kh - 1) * dh
+    pitch, reach = whole((ow - 1) * sw + (kw - 1) * dw + 1), (kh - 1) * dh
     most = max(1, (BAND // (channels * pitch * LANES) - reach - 1) // sh)
     bands = -(-oh // most)
     rows = -(-oh // bands)
     return pitch, (rows - 1) * sh + reach + 1, rows, bands, max(1, ROWS // (channels * pitch * LANES * sh))
-
-
-@helper
-def _place(unit, images, bands, groups):
-    """Band, group and image of the first lane of a unit, and how many lanes have groups. Units of a block follow."""
-    band, n, group = unit % bands, unit // bands % images, unit // bands // images * LANES
-    return band, group, n, min(LANES, groups - group)
 
 
 # ---- the kernels
@@ -109,29 +48,29 @@ def direct_forward(x, weight, bias, y, window, groups):
     h, w, kh, kw, sh, sw, top, _, left, _, dh, dw, oh, ow = window
     images, channels, filters, taps = y.shape[0], weight.shape[1], weight.shape[0] // groups, kh * kw
     pitch, lines, rows, bands, some = _layout(window, channels)
-    each, wide, among = filters * channels * taps, _whole(ow), (kh, kw, dh * pitch * LANES, dw * LANES)
+    each, wide, among = filters * channels * taps, whole(ow), (kh, kw, dh * pitch * LANES, dw * LANES)
     source, target, entries = x.reshape(-1), y.reshape(-1), weight.reshape(-1)
     units = (groups + LANES - 1) // LANES * images * bands
     parts = min(units, PARTS)
     for part in prange(parts):
-        pixels, out = _scratch(source, channels * lines * pitch * LANES), _scratch(source, some * wide * LANES)
-        weights, shift = _scratch(source, _whole(each) * LANES), _scratch(source, _whole(filters) * LANES)
-        _zero(shift, 0, len(shift))
+        pixels, out = vectors(source, channels * lines * pitch * LANES), vectors(source, some * wide * LANES)
+        weights, shift = vectors(source, whole(each) * LANES), vectors(source, whole(filters) * LANES)
+        zero(shift, 0, len(shift))
         held = -1
         for unit in range(units * part // parts, units * (part + 1) // parts):
-            band, g, n, lanes = _place(unit, images, bands, groups)
+            band, g, n, lanes = place(unit, images, bands, groups)
             if g != held:
                 held = g
-                _turn(entries, (g * each, each, lanes), (1, each), (0, 0), (0, 1), weights, 0, _whole(each))
+                turn(entries, (g * each, each, lanes), (1, each), (0, 0), (0, 1), weights, 0, whole(each))
                 if bias.size:
-                    _turn(bias, (g * filters, filters, lanes), (1, filters), (0, 0), (0, 1), shift, 0, _whole(filters))
+                    turn(bias, (g * filters, filters, lanes), (1, filters), (0, 0), (0, 1), shift, 0, whole(filters))
             i0, done, first = band * rows, 0, n * groups + g
             for i in range(0, min(rows, oh - i0), some):
                 size = min(some, min(rows, oh - i0) - i), ow
                 until = (i + size[0] - 1) * sh + (kh - 1) * dh + 1
                 for c in range(channels):
                     planes, corner = ((first * channels + c) * h * w, channels * h * w, lanes), (top - i0 * sh, left)
-                    _turn(source, planes, (h, w), corner, (done, until), pixels, c * lines * pitch * LANES, pitch)
+                    turn(source, planes, (h, w), corner, (done, until), pixels, c * lines * pitch * LANES, pitch)
                 done = until
                 for k in range(filters):
                     for c in range(channels):
@@ -139,7 +78,7 @@ def direct_forward(x, weight, bias, y, window, groups):
                         v, start = (k * channels + c) * taps * LANES, get(shift, k * LANES)
                         add_taps(out, (0, wide * LANES, LANES), pixels, where, among, size, weights, v, c == 0, start)
                     at = ((first * filters + k) * oh + i0 + i) * ow
-                    _turn_back(target, (at, filters * oh * ow, lanes), size, out, wide)
+                    turn_back(target, (at, filters * oh * ow, lanes), size, out, 0, wide)
 
 
 @kernel()
@@ -148,24 +87,24 @@ def direct_grad_w(gy, x, gw, window, groups):
     h, w, kh, kw, sh, sw, top, _, left, _, dh, dw, oh, ow = window
     images, channels, filters, taps = gy.shape[0], gw.shape[1], gw.shape[0] // groups, kh * kw
     pitch, lines, rows, bands, some = _layout(window, channels)
-    each, wide, among = channels * taps, _whole(ow), (kh, kw, dh * pitch * LANES, dw * LANES)
+    each, wide, among = channels * taps, whole(ow), (kh, kw, dh * pitch * LANES, dw * LANES)
     source, upstream, result = x.reshape(-1), gy.reshape(-1), gw.reshape(-1)
     for unit in prange((groups + LANES - 1) // LANES * filters):
         g, k = unit // filters * LANES, unit % filters
         lanes = min(LANES, groups - g)
-        pixels, turned = _scratch(source, channels * lines * pitch * LANES), _scratch(source, some * wide * LANES)
-        sums, totals = _scratch(source, each * LANES), np.zeros(each * LANES)
+        pixels, turned = vectors(source, channels * lines * pitch * LANES), vectors(source, some * wide * LANES)
+        sums, totals = vectors(source, each * LANES), np.zeros(each * LANES)
         for band in range(images * bands):
             first, i0, done = band // bands * groups + g, band % bands * rows, 0
-            _zero(sums, 0, len(sums))
+            zero(sums, 0, len(sums))
             for i in range(0, min(rows, oh - i0), some):
                 size = min(some, min(rows, oh - i0) - i), ow
                 until = (i + size[0] - 1) * sh + (kh - 1) * dh + 1
                 planes = (first * filters + k) * oh * ow, filters * oh * ow, lanes
-                _turn(upstream, planes, (oh, ow), (-i0 - i, 0), (0, size[0]), turned, 0, wide)
+                turn(upstream, planes, (oh, ow), (-i0 - i, 0), (0, size[0]), turned, 0, wide)
                 for c in range(channels):
                     planes, corner = ((first * channels + c) * h * w, channels * h * w, lanes), (top - i0 * sh, left)
-                    _turn(source, planes, (h, w), corner, (done, until), pixels, c * lines * pitch * LANES, pitch)
+                    turn(source, planes, (h, w), corner, (done, until), pixels, c * lines * pitch * LANES, pitch)
                     where = (c * lines + i * sh) * pitch * LANES, sh * pitch * LANES, sw * LANES
                     correlate_taps(turned, (0, wide * LANES, LANES), pixels, where, among, size, sums, c * taps * LANES)
                 done = until
@@ -192,20 +131,14 @@ def _phases(window):
     window its taps read, and of the columns; and the taps of the filter in the order of the phases.
     """
     shape = Window2d(*window)
-    down = [_read_by(a, shape.kh, shape.sh, shape.top, shape.dh) for a in range(shape.sh)]
-    across = [_read_by(b, shape.kw, shape.sw, shape.left, shape.dw) for b in range(shape.sw)]
+    down = [read_by(a, shape.kh, shape.sh, shape.top, shape.dh) for a in range(shape.sh)]
+    across = [read_by(b, shape.kw, shape.sw, shape.left, shape.dw) for b in range(shape.sw)]
     (top, bottom), (left, right) = ((min(all_), max(all_)) for all_ in ([*chain(*axis)] for axis in (down, across)))
     phases = [(*_progression(rows, top), *_progression(columns, left)) for rows in down for columns in across]
     taps = [rows[r] * shape.kw + columns[c] for rows in down for columns in across for r in rows for c in columns]
     out = -(-shape.h // shape.sh), -(-shape.w // shape.sw)
     slid = Window2d(shape.oh, shape.ow, bottom - top + 1, right - left + 1, 1, 1, -top, 0, -left, 0, 1, 1, *out)
     return tuple(slid), np.array(phases), np.array(taps)
-
-
-def _read_by(phase, kernel, stride, pad, dilation):
-    """Shift -> tap: the taps of output i + shift that read pixel stride*i + phase; shifts ascend."""
-    reached = {tap: phase + pad - tap * dilation for tap in reversed(range(kernel))}
-    return {place // stride: tap for tap, place in reached.items() if place % stride == 0}
 
 
 def _progression(shifts, lowest):
@@ -221,25 +154,25 @@ def _grad_x(gy, weight, gx, strides, slid, phases):
     (sh, sw), (oh, ow, kh, _, _, _, top, _, left, _, _, _, down, _) = strides, slid
     (groups, channels, filters, taps), (images, _, h, w) = weight.shape, gx.shape
     pitch, lines, rows, bands, some = _layout(slid, filters)
-    each, wide = channels * filters * taps, _whole(w)
+    each, wide = channels * filters * taps, whole(w)
     source, target, entries = gy.reshape(-1), gx.reshape(-1), weight.reshape(-1)
     units = (groups + LANES - 1) // LANES * images * bands
     parts = min(units, PARTS)
     for part in prange(parts):
-        pixels, out = _scratch(source, filters * lines * pitch * LANES), _scratch(source, some * sh * wide * LANES)
-        weights, held = _scratch(source, _whole(each) * LANES), -1
+        pixels, out = vectors(source, filters * lines * pitch * LANES), vectors(source, some * sh * wide * LANES)
+        weights, held = vectors(source, whole(each) * LANES), -1
         for unit in range(units * part // parts, units * (part + 1) // parts):
-            band, g, n, lanes = _place(unit, images, bands, groups)
+            band, g, n, lanes = place(unit, images, bands, groups)
             if g != held:
                 held = g
-                _turn(entries, (g * each, each, lanes), (1, each), (0, 0), (0, 1), weights, 0, _whole(each))
+                turn(entries, (g * each, each, lanes), (1, each), (0, 0), (0, 1), weights, 0, whole(each))
             i0, done, first = band * rows, 0, n * groups + g
             for i in range(0, min(rows, down - i0), some):
                 size = min(some, min(rows, down - i0) - i), w
                 until = i + size[0] - 1 + kh
                 for k in range(filters):
                     planes, corner = ((first * filters + k) * oh * ow, filters * oh * ow, lanes), (top - i0, left)
-                    _turn(source, planes, (oh, ow), corner, (done, until), pixels, k * lines * pitch * LANES, pitch)
+                    turn(source, planes, (oh, ow), corner, (done, until), pixels, k * lines * pitch * LANES, pitch)
                 done, u0 = until, (i0 + i) * sh
                 for c in range(channels):
                     at = c * filters * taps * LANES
@@ -251,7 +184,7 @@ def _grad_x(gy, weight, gx, strides, slid, phases):
                             out, to, pixels, i, (pitch, lines, filters, taps), phases[phase], here, weights, at
                         )
                     planes = ((first * channels + c) * h + u0) * w, channels * h * w, lanes
-                    _turn_back(target, planes, (min(size[0] * sh, h - u0), w), out, wide)
+                    turn_back(target, planes, (min(size[0] * sh, h - u0), w), out, 0, wide)
 
 
 @helper

@@ -3,7 +3,7 @@
 * ``implicit_gemm``: one GEMM on a GPU's tensor cores that gathers its columns on the way, for float16, bfloat16, and
   float32 under ``set_float32_precision("tf32")``.
 * ``pointwise``: 1x1, stride 1, no padding: the image is its own column matrix, one GEMM an image.
-* ``direct``: many small groups (depthwise): no columns; on the CPU groups lie side by side in the lanes of vectors.
+* ``direct``: many small groups: no columns; on the CPU groups lie side by side in the lanes of vectors.
 * ``im2col``: columns in bounded chunks, one GEMM a chunk.
 * ``winograd``: 3x3, stride 1, on the CPU, with a quarter of the multiplications, where these outweigh its transforms.
 
@@ -30,8 +30,9 @@ KNOBS = ("auto", "exact", "im2col", "direct", "implicit_gemm", "winograd")
 # Up to this many filters a group, making the columns costs a GPU more than the direct kernel's loops.
 DIRECT_FILTERS = 2
 # From so many groups on, of at most so many channels and filters, the CPU has enough of them to fill its vectors and
-# is faster than by columns (measured: ResNeXt's groups of 4, not those of 8).
-DIRECT_GROUPS, DIRECT_SIZE = 8, 4
+# is faster than by columns: with several of both, whose products of vectors run at the speed of large ones, and with
+# one of either.
+DIRECT_GROUPS, DIRECT_SEVERAL, DIRECT_ONE = 8, 32, 4
 # Below this many pixels a GEMM an image is too small on a GPU; im2col puts several images into one.
 POINTWISE_PIXELS = 256
 # What an entry of the columns costs on the CPU, in multiply-adds of the product (0.4 nanoseconds; one takes 0.02).
@@ -162,12 +163,9 @@ def _costs(n: int, channels: int, filters: int, window: Window2d) -> tuple[float
 def _direct_reason(channels: int, filters: int, window: Window2d, groups: int, place: Place) -> str | None:
     """Why columns would not pay for so many channels and filters a group; None where they do."""
     if place.device == "cpu":
-        fits = groups >= DIRECT_GROUPS and max(channels, filters) <= DIRECT_SIZE
-        return (
-            f"groups: {groups}, channels and filters of each: at most {DIRECT_SIZE}: they fill vectors"
-            if fits
-            else None
-        )
+        most = DIRECT_SEVERAL if min(channels, filters) > 1 else DIRECT_ONE
+        fits = groups >= DIRECT_GROUPS and max(channels, filters) <= most
+        return f"groups: {groups}, channels and filters of each: at most {most}: they fill vectors" if fits else None
     fits = filters <= DIRECT_FILTERS and (groups > 1 or not window.is_pointwise)
     return f"filters a group: {filters}, at most {DIRECT_FILTERS}: columns would not pay" if fits else None
 

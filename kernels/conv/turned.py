@@ -1,4 +1,4 @@
-"""The gradient of the image, at stride 1, as a convolution of the upstream gradient with the filters turned."""
+"""The gradient of the image as a convolution of the upstream gradient with the filters turned."""
 
 import importlib
 from functools import cache
@@ -10,7 +10,10 @@ from minicnn.kernels.window import Window2d
 
 
 def backwards(window: Window2d) -> Window2d:
-    """The window of gx seen as a convolution of gy; its paddings are negative where forward's exceed the kernel."""
+    """The window of gx seen as a convolution of gy, at stride 1.
+
+    Its paddings are negative where forward's exceed the kernel.
+    """
     reach_h, reach_w = window.dh * (window.kh - 1), window.dw * (window.kw - 1)
     return window._replace(
         h=window.oh,
@@ -39,3 +42,9 @@ def turned(weight: Array, groups: int) -> Array:
 @cache
 def _kernels() -> Any:
     return importlib.import_module("minicnn.kernels.conv.columns_cpu")
+
+
+def read_by(phase: int, kernel: int, stride: int, pad: int, dilation: int) -> dict[int, int]:
+    """Shift -> tap: the taps of output i + shift that read pixel stride*i + phase; shifts ascend."""
+    reached = {tap: phase + pad - tap * dilation for tap in reversed(range(kernel))}
+    return {place // stride: tap for tap, place in reached.items() if place % stride == 0}

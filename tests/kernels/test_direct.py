@@ -1,11 +1,14 @@
-"""The direct plan's CPU kernels: groups side by side in lanes, every shape of taps, bands, and what lies around."""
+"""The direct plan's CPU kernels: groups side by side in lanes, every shape of taps, bands, and what lies around.
+
+Groups of several channels and filters have kernels of their own; "several" are those.
+"""
 
 import numba
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 
-from minicnn.kernels.conv import direct
+from minicnn.kernels.conv import direct, explain
 from minicnn.kernels.window import Window2d
 from tests.close import assert_close
 
@@ -26,6 +29,12 @@ GEOMETRIES = {
     "wider padding than kernel": ((1, 2, 1, 1), (4, 3), (2, 3), (1, 1), (4, 3, 5, 4), (1, 1)),
     "two bands": ((1, 2, 1, 1), (150, 50), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1)),
     "two bands, strided": ((1, 2, 1, 1), (260, 50), (5, 5), (2, 2), (2, 2, 2, 2), (1, 1)),
+    "several in more than a block": ((2, 17, 6, 8), (9, 7), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1)),
+    "several strided": ((2, 16, 5, 6), (13, 12), (3, 3), (2, 2), (1, 1, 1, 1), (1, 1)),
+    "several, two shares of filters": ((2, 3, 2, 13), (5, 6), (3, 2), (1, 2), (1, 0, 2, 1), (2, 1)),
+    "several, pixels that none reads": ((1, 2, 5, 3), (9, 8), (1, 1), (3, 2), (0, 0, 0, 0), (1, 1)),
+    "several, bands": ((1, 2, 8, 5), (60, 39), (3, 3), (1, 1), (1, 1, 1, 1), (1, 1)),
+    "several, bands, strided": ((2, 1, 8, 3), (90, 45), (3, 3), (2, 2), (1, 1, 1, 1), (1, 1)),
 }
 
 
@@ -91,7 +100,7 @@ def test_every_shape_of_taps_equals_the_oracle(name):
         assert_close(actual, expected, 1e-12, what=what)
 
 
-@pytest.mark.parametrize("name", ["3x3", "5x5 strided", "groups of several"])
+@pytest.mark.parametrize("name", ["3x3", "5x5 strided", "several strided"])
 def test_float32(name):
     arrays, window, groups = case(name, np.float32)
     for actual, expected in zip(run(arrays, window, groups), oracle(arrays, window, groups), strict=True):
@@ -106,7 +115,7 @@ def test_no_bias_is_a_bias_of_zero():
     assert_close(y, oracle((x, weight, 0 * bias, gy), window, groups)[0], 1e-12)
 
 
-@pytest.mark.parametrize("name", ["5x5 strided", "groups of several", "two bands"])
+@pytest.mark.parametrize("name", ["5x5 strided", "several strided", "several, bands", "two bands"])
 def test_any_number_of_threads_gives_the_same_bits(name):
     arrays, window, groups = case(name, np.float32)
     available = numba.get_num_threads()
@@ -117,6 +126,22 @@ def test_any_number_of_threads_gives_the_same_bits(name):
     finally:
         numba.set_num_threads(available)
     assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_no_bias_of_several_filters_is_zero():
+    (x, weight, bias, gy), window, groups = case("several strided")
+    y = np.empty_like(gy)
+    direct.forward(x, weight, None, window, groups, y)
+    assert_close(y, oracle((x, weight, 0 * bias, gy), window, groups)[0], 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("channels", "filters", "groups", "plan"),
+    [(32, 2, 8, "direct"), (2, 32, 8, "direct"), (33, 2, 8, "im2col"), (2, 2, 7, "im2col"), (5, 1, 8, "im2col")],
+)
+def test_small_groups_are_direct_from_eight_of_them_on(channels, filters, groups, plan):
+    explained = explain((2, groups * channels, 9, 9), (groups * filters, channels, 3, 3), stride=2, groups=groups)
+    assert explained.startswith(plan)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
