@@ -107,7 +107,7 @@ def bfloat16() -> np.dtype[Any]:
 
 def compute_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """What kernels compute in: float32 for float16 and bfloat16, else ``dtype`` itself."""
-    return np.dtype(np.float32) if dtype.name in STORAGE_DTYPES else dtype
+    return np.dtype(np.float32) if is_storage(dtype) else dtype
 
 
 def allocate(x: Array, shape: tuple[int, ...], dtype: Any = None, fill: float | None = None) -> Array:

@@ -106,4 +106,5 @@ def one_blas_thread() -> Iterator[None]:
 
 def _resize(sizes: Any) -> None:
     for pool, size in zip(_pools(), sizes, strict=True):
-        pool.set_num_threads(size)
+        if pool.get_num_threads() != size:
+            pool.set_num_threads(size)

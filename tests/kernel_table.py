@@ -51,7 +51,7 @@ CPU_ONLY = {
     },
     **{
         ("linear", "product_cpu.py", kernel): "tests/kernels/test_product.py"
-        for kernel in ("product", "product_in_parts")
+        for kernel in ("product", "product_in_parts", "products", "products_in_parts")
     },
     **{
         ("rows", "rows_cpu.py", kernel): "tests/kernels/test_rows.py"

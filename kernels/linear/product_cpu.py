@@ -1,5 +1,8 @@
-"""The Numba kernel of one large matrix product: BLAS in every thread, each on its own part of the result."""
+"""The Numba kernels of one large matrix product and of many: BLAS in each thread, on its own part of the result."""
 
+import math
+
+import numpy as np
 from numba import prange
 
 from minicnn.kernels.blas import gemm, one_blas_thread
@@ -34,3 +37,30 @@ def product(a, a_flip, b, b_flip, c):
         columns = max(NARROW, -(-n // UNITS))
     with one_blas_thread():
         product_in_parts(a, a_flip, b, b_flip, c, rows, columns)
+
+
+@kernel()
+def products_in_parts(a, a_flip, a_at, b, b_flip, b_at, c, rows, sizes):
+    """c (batch * m * n), for each matrix the product of those that lie at ``a_at`` of a and ``b_at`` of b, all flat."""
+    m, n, k = sizes
+    down = (m + rows - 1) // rows
+    for part in prange(a_at.size * down):
+        matrix, i = part // down, part % down * rows
+        a_place = (a_at[matrix] + i, m, 1) if a_flip else (a_at[matrix] + i * k, k, 0)
+        b_place = (b_at[matrix], k, 1) if b_flip else (b_at[matrix], n, 0)
+        gemm((min(rows, m - i), n, k), a, a_place, b, b_place, c, ((matrix * m + i) * n, n, 0))
+
+
+def products(a, a_flip, b, b_flip, c):
+    """c (*, m, n) = a (*, m, k) @ b (*, k, n), broadcast; flipped, a is (*, k, m), b is (*, n, k)."""
+    lead, (m, n), k = c.shape[:-2], c.shape[-2:], a.shape[-2] if a_flip else a.shape[-1]
+
+    def places(x):
+        first = np.arange(math.prod(x.shape[:-2])).reshape(x.shape[:-2]) * (x.shape[-2] * x.shape[-1])
+        return np.ascontiguousarray(np.broadcast_to(first, lead)).reshape(-1)
+
+    few = math.prod(lead) < UNITS and m * n * k > WORTH
+    rows = max(NARROW, -(-m // UNITS)) if few else m
+    flat = [x.reshape(-1) for x in (a, b, c)]
+    with one_blas_thread():
+        products_in_parts(flat[0], a_flip, places(a), flat[1], b_flip, places(b), flat[2], rows, (m, n, k))

@@ -3,10 +3,9 @@
 import math
 from typing import Any
 
-import numpy as np
-
 from minicnn.errors import ShapeError
-from minicnn.kernels.arrays import Array, array_module, is_storage
+from minicnn.kernels import linear as K
+from minicnn.kernels.arrays import Array
 from minicnn.kernels.counting import count_macs
 from minicnn.ops.operands import Shape, broadcast_shape, unbroadcast
 from minicnn.record import record, unwrap
@@ -54,15 +53,10 @@ def _swapped(x: Array) -> Array:
 
 
 def _product(op: str, a: Array, b: Array) -> Array:
-    """(*, M, K) @ (*, K, N). A single matrix on the right makes it one GEMM: several times faster than a batch."""
+    """(*, M, K) @ (*, K, N), counted."""
     lead = broadcast_shape(op, x=a.shape[:-2], other=b.shape[:-2])
-    (m, k), n = a.shape[-2:], b.shape[-1]
-    count_macs(op, math.prod(lead) * m * k * n)
-    if b.ndim == 2:
-        return array_module(a).matmul(a.reshape(math.prod(lead) * m, k), b).reshape(*lead, m, n)
-    if is_storage(a.dtype):  # CuPy multiplies batches of half in float32 anyway, and those of bfloat16 slowly
-        return array_module(a).matmul(a.astype(np.float32), b.astype(np.float32)).astype(a.dtype)
-    return array_module(a).matmul(a, b)
+    count_macs(op, math.prod((*lead, *a.shape[-2:], b.shape[-1])))
+    return K.matmul(a, b)
 
 
 def _grad_left(gy: Array, b: Array, shape: Shape) -> Array:

@@ -4,7 +4,7 @@ import numba
 import numpy as np
 import pytest
 
-from minicnn.kernels.linear import linear_forward, linear_grad_w, linear_grad_x, product_cpu
+from minicnn.kernels.linear import linear_forward, linear_grad_w, linear_grad_x, matmul, product_cpu
 from tests.close import assert_close
 
 SIZES = [(1, 5, 3), (64, 400, 120), (4, 700, 900), (900, 64, 10), (700, 90, 33), (0, 5, 3), (3, 0, 2)]
@@ -38,3 +38,23 @@ def test_parts_do_not_show(m, n, flips, monkeypatch):
         found.append(c)
     assert_close(found[0], np.einsum("mk,kn->mn", a, b), 1e-13)
     assert all(np.array_equal(found[0], other) for other in found[1:])
+
+
+LEADS = [((), ()), ((3,), ()), ((), (3,)), ((5, 2), (2,)), ((5, 1), (1, 2)), ((0,), ()), ((1, 2), (7, 1))]
+
+
+@pytest.mark.parametrize("leads", LEADS)
+@pytest.mark.parametrize("sizes", [(3, 4, 5), (1, 7, 2), (70, 33, 65), (2, 0, 3), (150, 90, 80)])
+def test_batches_of_products_stored_either_way(leads, sizes):
+    m, k, n = sizes
+    rng = np.random.default_rng(m)
+    a, b = rng.standard_normal((*leads[0], m, k)), rng.standard_normal((*leads[1], k, n))
+    expected = np.einsum("...mk,...kn->...mn", a, b)
+    for left in (a, a.swapaxes(-1, -2).copy().swapaxes(-1, -2), np.repeat(a, 2, -1)[..., ::2]):
+        for right in (b, b.swapaxes(-1, -2).copy().swapaxes(-1, -2), np.repeat(b, 2, -2)[..., ::2, :]):
+            found = matmul(left, right)
+            assert found.shape == expected.shape and found.flags.c_contiguous
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+            narrow = matmul(left.astype(np.float32), right.astype(np.float32))
+            assert narrow.dtype == np.float32
+            np.testing.assert_allclose(narrow, expected, rtol=0, atol=1e-4)
