@@ -46,7 +46,7 @@ ORDER = (
 ONLY: dict[str, tuple[str, ...]] = {
     "minicnn.context": (),
     "minicnn.tape": (),
-    "minicnn.data": ("minicnn.errors", "minicnn.tensor", "minicnn.data"),
+    "minicnn.data": ("minicnn.errors", "minicnn.tensor", "minicnn.data", "minicnn.kernels.jit"),
 }
 OPEN_TO_ALL = {"minicnn"}  # the package's own __init__ gathers the public names
 

@@ -47,26 +47,9 @@ def sample_bilinear(
     What lies outside is ``fill``: a number, or ``"border"`` for the nearest edge pixel. A position between the edge
     pixel and the outside blends the two.
     """
-    n, c, h, w = images.shape
-    # One ring of fill round the image: positions held inside the ring need no per-tap test.
-    ring = ((0, 0), (0, 0), (1, 1), (1, 1))
-    padded = np.pad(images, ring, "edge") if fill == "border" else np.pad(images, ring, constant_values=fill)
-    pixels = np.ascontiguousarray(padded.transpose(0, 2, 3, 1)).reshape(-1, c)  # row = (n, y, x): one take a corner
-    at_y, at_x = np.clip(y, -1, h) + 1, np.clip(x, -1, w) + 1
-    top = np.minimum(at_y.astype(np.int64), h)
-    left = np.minimum(at_x.astype(np.int64), w)
-    wy = (at_y - top).astype(np.float32)[..., None]  # (N, OH, OW, 1)
-    wx = (at_x - left).astype(np.float32)[..., None]
-    image_start = np.arange(n)[:, None, None] * ((h + 2) * (w + 2))
-    corner = image_start + top * (w + 2) + left
-    upper = _mix(pixels.take(corner, axis=0), pixels.take(corner + 1, axis=0), wx)
-    lower = _mix(pixels.take(corner + (w + 2), axis=0), pixels.take(corner + (w + 3), axis=0), wx)
-    return np.ascontiguousarray(_mix(upper, lower, wy).transpose(0, 3, 1, 2))
+    from minicnn.data.bilinear import read_bilinear
 
-
-def _mix(a: NDArray[np.float32], b: NDArray[np.float32], weight: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return ``a + weight * (b - a)``, reusing ``b``."""
-    b -= a
-    b *= weight
-    b += a
-    return b
+    out = np.empty((*images.shape[:2], *y.shape[1:]), np.float32)
+    border = fill == "border"
+    read_bilinear(np.ascontiguousarray(images), y, x, border, np.float32(0 if border else fill), out)
+    return out

@@ -54,6 +54,11 @@ def test_result_depends_on_the_sample_alone(transform: A.Transform) -> None:
 def test_generators_of_seed_epoch_and_index_differ() -> None:
     first = [A.generators(s, e, [i])[0].random() for s in range(3) for e in range(3) for i in range(3)]
     assert len(set(first)) == 27
+    for seed, epoch, i in ((0, 0, 0), (7, 3, 2**32 - 1), (2**32, 1, 5), (2**70, 0, 2**40)):
+        expected = np.random.default_rng((seed, epoch, i, 1)).bit_generator.state
+        assert A.generators(seed, epoch, [i])[0].bit_generator.state == expected
+    with pytest.raises(ValueError, match="non-negative"):
+        A.generators(0, -1, [3])
 
 
 @settings(max_examples=40)
@@ -73,6 +78,36 @@ def test_sample_bilinear_equals_a_loop(h: int, w: int, c: int, seed: int, fill: 
                 value = images[n, :, min(max(p, 0), h - 1), min(max(q, 0), w - 1)]
                 expected[n, :, i, j] += weight * (value if inside or fill == "border" else fill)
     np.testing.assert_allclose(sample_bilinear(images, y, x, fill), expected, atol=1e-5)
+
+
+def in_numpy(images: np.ndarray, y: np.ndarray, x: np.ndarray, fill: float | str) -> np.ndarray:
+    """What `sample_bilinear` was before it was compiled; trainings are repeated to the bit."""
+    n, c, h, w = images.shape
+    ring = ((0, 0), (0, 0), (1, 1), (1, 1))
+    padded = np.pad(images, ring, "edge") if fill == "border" else np.pad(images, ring, constant_values=fill)
+    at_y, at_x = np.clip(y, -1, h) + 1, np.clip(x, -1, w) + 1
+    top, left = np.minimum(at_y.astype(int), h), np.minimum(at_x.astype(int), w)
+    wy, wx = ((at - low).astype(np.float32)[:, None] for at, low in ((at_y, top), (at_x, left)))
+    k, m = np.arange(n)[:, None, None, None], np.arange(c)[:, None, None]
+
+    def mixed(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        return weight * (b - a) + a
+
+    rows = [
+        mixed(padded[k, m, (top + i)[:, None], left[:, None]], padded[k, m, (top + i)[:, None], left[:, None] + 1], wx)
+        for i in (0, 1)
+    ]
+    return mixed(*rows, wy)
+
+
+@pytest.mark.parametrize("fill", ["border", -0.81])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sample_bilinear_has_the_bits_of_numpy(fill: float | Literal["border"], dtype: type) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(9, 3, 12, 10)).astype(np.float32)
+    y, x = (rng.uniform(-3, side + 3, (9, 14, 11)).astype(dtype) for side in (12, 10))
+    y[0], x[1] = np.round(y[0]), np.round(x[1])
+    np.testing.assert_array_equal(sample_bilinear(images, y, x, fill), in_numpy(images, y, x, fill))
 
 
 def fixed(draws: list[float]) -> list[np.random.Generator]:
