@@ -1,0 +1,37 @@
+"""What two runs have in common: everything they wrote, but for the clock."""
+
+import csv
+
+import numpy as np
+
+from minicnn.train import RunFolder, load_checkpoint
+
+CLOCK = ("seconds", "images_per_s")
+
+
+def everything(folder):
+    """Every number that the files of a run hold, but for what was measured with a clock, by file and name."""
+    run, found = RunFolder(folder), {}
+    for path in (run.best, run.last):
+        arrays, state = load_checkpoint(path)
+        for row in state["rows"]:
+            for name in CLOCK:
+                del row[name]
+        state.get("part", {}).pop("seconds", None)
+        del state["args"]["workers"], state["args"]["checkpoint_every"]
+        found |= {f"{path.name} {name}": array for name, array in arrays.items()} | {path.name: state}
+    with run.metrics.open(encoding="utf-8", newline="") as file:
+        found["metrics"] = [{k: v for k, v in row.items() if k not in CLOCK} for row in csv.DictReader(file)]
+    return found
+
+
+def differences(found, expected):
+    """The names of what differs in a single bit."""
+    assert found.keys() == expected.keys()
+    return [name for name, value in expected.items() if not _same(found[name], value)]
+
+
+def _same(one, other):
+    if isinstance(one, np.ndarray):
+        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
+    return one == other
