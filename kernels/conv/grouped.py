@@ -71,7 +71,7 @@ def direct_forward(x: Array, weight: Array, bias: Array, y: Array, window: tuple
     """``y[n, k] = bias[k] +`` the taps of its group's channels; no entries of bias are zeros."""
     weights, pitch = _turned(weight, groups)
     layout = _forward_layout(Window2d(*window), weight.shape[1])
-    _slide(x, (weights, pitch, bias), y, (groups, weight.shape[1], len(weight) // groups, 1), layout)
+    _slide(x, weights, pitch, bias, y, (groups, weight.shape[1], len(weight) // groups, 1), layout)
 
 
 def direct_grad_x(gy: Array, weight: Array, gx: Array, window: tuple[int, ...], groups: int) -> None:
@@ -79,7 +79,7 @@ def direct_grad_x(gy: Array, weight: Array, gx: Array, window: tuple[int, ...], 
     weights, pitch = _turned(weight, groups)
     shape, filters = Window2d(*window), len(weight) // groups
     layout, no_bias = _grad_x_layout(shape, filters, pitch), gy.reshape(-1)[:0]
-    _slide(gy, (weights, shape.taps, no_bias), gx, (groups, filters, weight.shape[1], shape.sh), layout)
+    _slide(gy, weights, shape.taps, no_bias, gx, (groups, filters, weight.shape[1], shape.sh), layout)
 
 
 def direct_grad_w(gy: Array, x: Array, gw: Array, window: tuple[int, ...], groups: int) -> None:
@@ -92,14 +92,23 @@ def direct_grad_w(gy: Array, x: Array, gw: Array, window: tuple[int, ...], group
     grouped_cpu.correlate(gy, x, gw, window, groups, share, tuple(cut), tuple(tables), own)
 
 
-def _slide(source: Array, left: tuple[Any, ...], target: Array, sizes: tuple[int, ...], layout: _Layout) -> None:
-    """``left``: weights, vectors from row to row of them, bias; ``sizes`` as in ``grouped_cpu.slide``."""
+def _slide(
+    source: Array,
+    weights: Array,
+    apart: int,
+    bias: Array,
+    target: Array,
+    sizes: tuple[int, int, int, int],
+    layout: _Layout,
+) -> None:
+    """Forward and grad_x; ``apart`` and ``sizes`` as in ``grouped_cpu.slide``."""
     _, planes, results, step = sizes
     window, cut, phases, tables = layout
     span = _whole(cut.some * step * target.shape[3])
     room = planes * cut.plane + grouped_cpu.ROWS * span + _whole(results)
     own = scratch(source, "direct lines", (grouped_cpu.workers(), room * LANES))
-    grouped_cpu.slide(source, *left, target, tuple(window), sizes, tuple(cut), phases, tuple(tables), own)
+    how = tuple(window), sizes, tuple(cut), phases, tuple(tables)
+    grouped_cpu.slide(source, weights, apart, bias, target, *how, own)
 
 
 def _turned(weight: Array, groups: int) -> tuple[Array, int]:
@@ -148,7 +157,8 @@ def _grad_x_layout(window: Window2d, filters: int, pitch: int) -> _Layout:
     out = -(-window.h // window.sh), -(-window.w // window.sw)
     slid = Window2d(window.oh, window.ow, y1 - y0 + 1, x1 - x0 + 1, 1, 1, -y0, 0, -x0, 0, 1, 1, *out)
     cut, k = _cut(slid, filters), np.arange(filters)[:, None]
-    phases, parts, first, begin = [], [], 0, 0
+    parts: list[tuple[_Table, ...]] = []
+    phases, first, begin = [], 0, 0
     for a, b in np.ndindex(window.sh, window.sw):
         taps = [(u - y0, v - x0, down[a][u] * window.kw + right[b][v]) for u in down[a] for v in right[b]]
         u, v, tap = np.array(taps, np.int64).reshape(-1, 3).T

@@ -30,9 +30,10 @@ KNOBS = ("auto", "exact", "im2col", "direct", "implicit_gemm", "winograd")
 # Up to this many filters a group, making the columns costs a GPU more than the direct kernel's loops.
 DIRECT_FILTERS = 2
 # From so many groups on, of at most so many channels and filters, the CPU has enough of them to fill its vectors and
-# is faster than by columns: with several of both, whose products of vectors run at the speed of large ones, and with
-# one of either.
-DIRECT_GROUPS, DIRECT_SEVERAL, DIRECT_ONE = 8, 32, 4
+# is faster than by columns. Larger groups (measured: with 64 channels still) have to fill the vectors better, and need
+# more than a tap, so that there is enough to do with what is turned into vectors.
+DIRECT_GROUPS, DIRECT_SIZE = 8, 4
+DIRECT_LARGER_GROUPS, DIRECT_LARGER_SIZE = 12, 64
 # Below this many pixels a GEMM an image is too small on a GPU; im2col puts several images into one.
 POINTWISE_PIXELS = 256
 # What an entry of the columns costs on the CPU, in multiply-adds of the product (0.4 nanoseconds; one takes 0.02).
@@ -163,7 +164,8 @@ def _costs(n: int, channels: int, filters: int, window: Window2d) -> tuple[float
 def _direct_reason(channels: int, filters: int, window: Window2d, groups: int, place: Place) -> str | None:
     """Why columns would not pay for so many channels and filters a group; None where they do."""
     if place.device == "cpu":
-        most = DIRECT_SEVERAL if min(channels, filters) > 1 else DIRECT_ONE
+        larger = groups >= DIRECT_LARGER_GROUPS and min(channels, filters) > 1 and window.taps > 1
+        most = DIRECT_LARGER_SIZE if larger else DIRECT_SIZE
         fits = groups >= DIRECT_GROUPS and max(channels, filters) <= most
         return f"groups: {groups}, channels and filters of each: at most {most}: they fill vectors" if fits else None
     fits = filters <= DIRECT_FILTERS and (groups > 1 or not window.is_pointwise)

@@ -135,13 +135,18 @@ def test_no_bias_of_several_filters_is_zero():
     assert_close(y, oracle((x, weight, 0 * bias, gy), window, groups)[0], 1e-12)
 
 
-@pytest.mark.parametrize(
-    ("channels", "filters", "groups", "plan"),
-    [(32, 2, 8, "direct"), (2, 32, 8, "direct"), (33, 2, 8, "im2col"), (2, 2, 7, "im2col"), (5, 1, 8, "im2col")],
-)
-def test_small_groups_are_direct_from_eight_of_them_on(channels, filters, groups, plan):
-    explained = explain((2, groups * channels, 9, 9), (groups * filters, channels, 3, 3), stride=2, groups=groups)
-    assert explained.startswith(plan)
+# channels and filters of a group, groups, kernel
+CHOICES = {
+    "direct": [(4, 1, 8, 3), (4, 4, 8, 1), (64, 2, 12, 3), (2, 64, 12, 3)],
+    "im2col": [(2, 2, 7, 3), (5, 2, 11, 3), (65, 2, 12, 3), (5, 1, 12, 3), (8, 8, 16, 1)],
+}
+
+
+@pytest.mark.parametrize(("plan", "sizes"), [(plan, sizes) for plan, rows in CHOICES.items() for sizes in rows])
+def test_small_groups_are_direct_where_there_are_enough(plan, sizes):
+    channels, filters, groups, kernel = sizes
+    weight = groups * filters, channels, kernel, kernel
+    assert explain((2, groups * channels, 9, 9), weight, stride=2, groups=groups).startswith(plan)
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
