@@ -105,7 +105,7 @@ def _upwards(values: Sequence[float], log: bool) -> tuple[Place, list[tuple[floa
     steps = next(s for s in LOG_STEPS if len(s) * math.log10(high / low) < 8 or len(s) == 1)
     found = [m * 10.0**d for d in decades for m in steps if low <= m * 10.0**d <= high] or [low, high]
     found = found[:: -(-len(found) // 8)]
-    ticks_at = [(tick, f"{tick:,.2g}") for tick in found] + ([(0.0, "0")] if foot < low else [])
+    ticks_at = [(tick, f"{tick:,.6g}") for tick in found] + ([(0.0, "0")] if foot < low else [])
     return lambda value: place(math.log(max(value, foot))), ticks_at
 
 

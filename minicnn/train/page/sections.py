@@ -75,10 +75,11 @@ def mistakes(story: Story) -> str:
     figures = []
     for m in story.mistakes:
         true, answer = escape(story.classes[m.true]), escape(story.classes[m.answer])
+        sure, other = (percent(p, 1).replace(" ", "&nbsp;") for p in (m.confidence, m.probability))
         small = ' class="small"' if max(story.shape[1:]) < 64 else ""
         figures.append(
             f'<figure><img{small} src="{m.picture}" alt="test image {m.number}: {true}">'
-            f"<b>{answer}</b> {percent(m.confidence, 1)}<br>is {true} {percent(m.probability, 1)}"
+            f"<b>{answer}</b> {sure}<br>is {true} {other}"
             f'<br><span class="soft">test image {m.number:,}</span></figure>'
         )
     return section("Worst mistakes", f'<p class="soft">{note}</p><div class="mistakes">{"".join(figures)}</div>')
@@ -106,11 +107,11 @@ def _matrix(story: Story) -> str:
     counts = story.test.confusion
     names = [escape(name) for name in story.classes]
     long = ' class="long"' if max(map(len, story.classes)) > 3 else ""
-    head = "".join(f'<th scope="col"{long}><span>{name}</span></th>' for name in names)
+    head = "".join(f'<th scope="col"{long}><span title="{name}">{name}</span></th>' for name in names)
     rows = []
     for t, name in enumerate(names):
         cells = "".join(_cell(int(counts[t, p]), int(counts[t].sum()), t == p) for p in range(len(names)))
-        rows.append(f'<tr><th scope="row">{name}</th>{cells}</tr>')
+        rows.append(f'<tr><th scope="row"><span title="{name}">{name}</span></th>{cells}</tr>')
     return _scrolled("confusion", f"<th></th>{head}", rows)
 
 
