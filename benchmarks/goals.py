@@ -97,7 +97,7 @@ def show(goals: list[Row]) -> None:
             goal["goal"],
             goal["figure"],
             str(goal["count"]),
-            number(goal["measured"], "{:.2f}"),
+            number(goal["measured"], "{:.3f}"),
             f"{goal['wanted']:.1f}",
             said[goal["reached"]],
         )
@@ -109,4 +109,4 @@ def show(goals: list[Row]) -> None:
         if goal["below"]:
             print(f"{goal['goal']}, below {goal['wanted']:.1f}: {len(goal['below'])} of {goal['count']}")
             for name, value in goal["below"].items():
-                print(f"  {value:.2f}  {name}")
+                print(f"  {value:.3f}  {name}")

@@ -89,7 +89,7 @@ def test_operations_count_each_row(capsys):
     assert (worst["measured"], worst["wanted"], worst["below"]) == (0.5, 0.7, {"pool backward, here": 0.5})
     goals.show([mean, worst])
     said = capsys.readouterr().out
-    assert "below 0.7: 1 of 2" in said and "0.50  pool backward, here" in said
+    assert "below 0.7: 1 of 2" in said and "0.500  pool backward, here" in said
     assert [line.split()[-2:] for line in said.splitlines() if "every operation and pass  " in line] == [
         ["1.0", "reached"],
         ["not", "reached"],
