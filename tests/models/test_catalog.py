@@ -42,7 +42,8 @@ def test_stages(name):
     with minicnn.abstract():
         net = models.create(name)
     assert isinstance(net, Network) and net.info == models.info(name)
-    assert name in repr(net).splitlines()[1] and net.info.form in repr(net).splitlines()[1]
+    facts = repr(net).splitlines()[1]
+    assert name in facts and net.info.form in facts
     stages = net.stages
     strides = [stage.stride for stage in stages]
     assert stages and strides == sorted(strides) and all(stage.channels > 0 for stage in stages)
