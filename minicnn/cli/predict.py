@@ -7,6 +7,7 @@ import click
 import numpy as np
 
 from minicnn.cli.output import json_option, print_json, print_table
+from minicnn.data.pictures import read_picture
 from minicnn.errors import ArgumentError, CheckpointError, DataError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM", "WEBP")
@@ -74,6 +75,10 @@ def read_image(path: Path, facts: dict[str, Any], invert: bool | None = None) ->
     from PIL import Image, UnidentifiedImageError
 
     channels, height, width = facts["shape"]
+    mean, std = (np.asarray(facts[key], np.float32).reshape(-1, 1, 1) for key in ("mean", "std"))
+    if facts["name"] == "folder":  # these were cut square in training
+        raw = read_picture(path, height, channels) / np.float32(255)
+        return ((1.0 - raw if invert else raw) - mean) / std
     try:
         with Image.open(path, formats=FORMATS) as picture:
             pixels = _pixels(picture, "L" if channels == 1 else "RGB")
@@ -93,7 +98,6 @@ def read_image(path: Path, facts: dict[str, Any], invert: bool | None = None) ->
     if invert is None:
         invert = facts["name"] == "digits" and bool(paper.mean() > 0.5)
     raw = 1.0 - raw if invert else raw
-    mean, std = (np.asarray(facts[key], np.float32).reshape(-1, 1, 1) for key in ("mean", "std"))
     normalised: np.ndarray = ((raw - mean) / std).astype(np.float32)
     return normalised
 

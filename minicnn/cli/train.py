@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from minicnn.cli.output import json_option, print_json
+from minicnn.data.registry import names
 from minicnn.errors import CheckpointError
 from minicnn.train.args import OPTIMIZERS, SCHEDULES, TrainArgs
 
@@ -25,7 +26,7 @@ def option(name: str, help: str, **settings: Any) -> Any:
 
 @click.command("train")
 @option("model", "A name from `minicnn models`.")
-@option("data", "A dataset by name (digits, shapes, distorted_digits, digit_addition).")
+@option("data", f"A dataset by name ({', '.join(names())}), or the path of a folder with a folder of pictures a class.")
 @option("size", "Side of the images in pixels; 0: what the model was published for.")
 @option("epochs", "Passes over the training part.")
 @option("batch_size", "Images a step.")

@@ -1,5 +1,6 @@
 """One look at every picture of a folder: which can be read, and their sums; remembered until a file changes."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -87,4 +88,5 @@ def _remember(memory: Path, seen: dict[str, tuple[str, Seen]]) -> None:
         temporary.write_text(text, encoding="utf-8")
         os.replace(temporary, memory)  # noqa: PTH105  (atomic, overwrites on Windows)
     except OSError:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -40,7 +40,7 @@ def train(args: TrainArgs | None = None, out: str | Path | None = None, quiet: b
 
 def new_run(args: TrainArgs, out: str | Path | None = None, quiet: bool = False) -> Trainer:
     """A trainer before its first step, its new folder made; no folder is left when the options do not fit."""
-    run = RunFolder.create(out, args.model, args.data)
+    run = RunFolder.create(out, args.model, Path(args.data).expanduser().resolve().name)  # of a folder, its last name
     try:
         trainer = Trainer(args, run, quiet)
         with run.locked():

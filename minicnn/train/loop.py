@@ -143,6 +143,8 @@ class Trainer:
         shape = "x".join(map(str, self.data["train"].shape))
         report.say(f"model   {self.args.model}, {parameters:,} parameters, images {shape}")
         report.say(f"data    {self.args.data}: {train:,} training, {val:,} validation, {test:,} test images")
+        for note in self.data["train"].notes:
+            report.say(f"        {note}")
         report.say(f"device  {self.device} ({self.device_reason})")
         report.say(f"folder  {self.run.folder}")
         if self.epoch >= self.args.epochs:

@@ -6,16 +6,20 @@ from typing import Any
 
 import minicnn
 from minicnn import data, models, optim
-from minicnn.data.augment import Affine, Transform, digits_augment
+from minicnn.data.augment import Affine, Compose, RandomCrop, RandomFlip, Transform, digits_augment
 from minicnn.errors import ArgumentError, ShapeError
 from minicnn.train.args import TrainArgs
 
 
 def build_data(args: TrainArgs) -> dict[str, data.Dataset]:
     """The three parts, at the size the model takes."""
-    _, height, _ = models.info(args.model).input_shape
-    size = args.size or height
+    size = image_size(args)
     return {part: data.load(args.data, part, size=size) for part in ("train", "val", "test")}
+
+
+def image_size(args: TrainArgs) -> int:
+    """The side of the images in pixels: as asked for, or what the model was published for."""
+    return args.size or models.info(args.model).input_shape[1]
 
 
 def build_model(args: TrainArgs, dataset: data.Dataset) -> Any:
@@ -37,9 +41,11 @@ def build_model(args: TrainArgs, dataset: data.Dataset) -> Any:
 
 
 def augmentation(args: TrainArgs) -> Transform | None:
-    """What is done to training images; digits must not be mirrored."""
+    """What is done to training images; digits, and what nobody knows, must not be mirrored."""
     if not args.augment:
         return None
+    if args.data in ("cifar10", "cifar100"):  # He et al. 2016, section 4.2: 4 pixels of 32
+        return Compose(RandomCrop(image_size(args) // 8), RandomFlip())
     return digits_augment() if args.data == "digits" else Affine(degrees=10, translate=0.1, scale=(0.9, 1.1))
 
 
