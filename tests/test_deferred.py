@@ -11,6 +11,7 @@ from minicnn import Tensor, checkpoint, models, nn, ops
 from minicnn.deferred import Deferred, is_pending
 from minicnn.errors import GradientError
 from minicnn.kernels import fused as K
+from minicnn.ops import activation
 from minicnn.random import Generator
 from tests.close import assert_close
 from tests.emulator import emulated_gpu
@@ -216,6 +217,42 @@ def test_a_norm_keeps_its_input_for_backward_and_only_then():
         assert np.array_equal(run(norm, x, None).numpy(), expected)
     run(norm, x, None).sum().backward()
     assert_close(x.grad.numpy(), np.where(x.numpy() > 0, 2 / np.sqrt(1 + 1e-5), 0), 1e-6)
+
+
+ACTIVATIONS = {"silu": (ops.silu, activation.SILU), "hardswish": (ops.hardswish, activation.HARDSWISH)}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("free", [True, False])
+@pytest.mark.parametrize("learning", [True, False])
+@pytest.mark.parametrize("before", ["product", "norm"])
+def test_an_activation_is_written_over_its_input_where_nobody_reads_that(monkeypatch, name, free, learning, before):
+    function, step = ACTIVATIONS[name]
+    forward, seen = step.forward, []
+
+    def watched(x, out=None):
+        seen.append(out is x)
+        return forward(x, out)
+
+    def model(x):
+        y = x * 2
+        y = ops.batch_norm(y, np.zeros(3, "f"), np.ones(3, "f"), eps=3.0) if before == "norm" else y
+        KEEPING.append(None if free else y.data)
+        return function(y)
+
+    monkeypatch.setattr(step, "forward", watched)
+    x = Tensor(drawn(4, 3), requires_grad=learning)
+    found = run(model, x)
+    expected = function(Tensor(x.numpy() if before == "norm" else 2 * x.numpy()))
+    assert_close(found.numpy(), expected.numpy(), 1e-6)
+    assert seen[0] == (free and not learning)
+    assert free or not np.array_equal(KEEPING.pop(), found.numpy())
+    KEEPING.clear()
+    if learning:
+        found.sum().backward()
+        twin = Tensor(x.numpy(), requires_grad=True)
+        function(twin if before == "norm" else 2 * twin).sum().backward()
+        assert_close(x.grad.numpy(), twin.grad.numpy(), 1e-6)
 
 
 # ---- an ordinary tensor to everybody else

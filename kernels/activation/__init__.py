@@ -10,8 +10,9 @@ from typing import Any
 from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
 
 
-def _forward(name: str, x: Array, *numbers: Any) -> Array:
-    y = allocate(x, x.shape)
+def _forward(name: str, x: Array, *numbers: Any, out: Array | None = None) -> Array:
+    """The twin ``name`` of ``x``, in ``out`` where given, which may be ``x``."""
+    y = allocate(x, x.shape) if out is None else out
     if not is_abstract(x):
         getattr(twin(__name__, x), name)(x.reshape(-1), y.reshape(-1), *numbers)
     return y
@@ -73,9 +74,9 @@ def gelu_grad_x(gy: Array, x: Array, by_tanh: bool) -> Array:
     return _grad_x("gelu_grad_x", gy, x, by_tanh)
 
 
-def silu_forward(x: Array) -> Array:
+def silu_forward(x: Array, out: Array | None = None) -> Array:
     """``y = x sigmoid(x)`` (swish). **See** Ramachandran et al. 2017."""
-    return _forward("silu_forward", x)
+    return _forward("silu_forward", x, out=out)
 
 
 def silu_grad_x(gy: Array, x: Array) -> Array:
@@ -83,9 +84,9 @@ def silu_grad_x(gy: Array, x: Array) -> Array:
     return _grad_x("silu_grad_x", gy, x)
 
 
-def hardswish_forward(x: Array) -> Array:
+def hardswish_forward(x: Array, out: Array | None = None) -> Array:
     """``y = 0`` where ``x <= -3``, ``x`` where ``x >= 3``, else ``x (x + 3) / 6``. **See** Howard et al. 2019."""
-    return _forward("hardswish_forward", x)
+    return _forward("hardswish_forward", x, out=out)
 
 
 def hardswish_grad_x(gy: Array, x: Array) -> Array:

@@ -8,12 +8,15 @@ from minicnn.errors import ArgumentError, ShapeError
 from minicnn.kernels import activation as K
 from minicnn.kernels.arrays import Array, contiguous
 from minicnn.ops.arguments import number
-from minicnn.ops.fused import FREE, bounded
+from minicnn.ops.fused import FREE, Pointwise, bounded, pointwise
 from minicnn.ops.geometry import integer
 from minicnn.record import as_tensor, record, unwrap
 from minicnn.tensor import Tensor, parse_dtype
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848, 1.0507009873554804934
+
+SILU = Pointwise("silu", K.silu_forward, K.silu_grad_x)
+HARDSWISH = Pointwise("hardswish", K.hardswish_forward, K.hardswish_grad_x)
 
 
 def _elementwise(
@@ -141,7 +144,8 @@ def silu(x: Any) -> Tensor:
 
     **Shapes** any -> same. **Math** ``y = x / (1 + exp(-x))``; NaN at -inf, as in PyTorch. **Saves** x.
     """
-    return _elementwise("silu", x, K.silu_forward, K.silu_grad_x, "x")
+    deferred = pointwise(x, SILU)
+    return _elementwise("silu", x, K.silu_forward, K.silu_grad_x, "x") if deferred is None else deferred
 
 
 def mish(x: Any) -> Tensor:
@@ -159,7 +163,8 @@ def hardswish(x: Any) -> Tensor:
     **Shapes** any -> same. **Math** ``y = 0`` where ``x <= -3`` (also at -inf, where PyTorch gives NaN), ``x`` where
     ``x >= 3``, else ``x (x + 3) / 6``. **Saves** x. **See** Howard et al. 2019.
     """
-    return _elementwise("hardswish", x, K.hardswish_forward, K.hardswish_grad_x, "x")
+    deferred = pointwise(x, HARDSWISH)
+    return _elementwise("hardswish", x, K.hardswish_forward, K.hardswish_grad_x, "x") if deferred is None else deferred
 
 
 def hardsigmoid(x: Any) -> Tensor:

@@ -2,8 +2,10 @@
 
 ``normalised``, ``summed`` and ``bounded`` are how ``batch_norm``, ``add`` and ``relu`` end. Inside a module the step
 waits (``minicnn/deferred.py``); ``_run`` does what has come together, in this order, as one recorded operation.
+A ``pointwise`` activation waits too, only to be written over its input where nobody reads that again.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -52,6 +54,17 @@ class Bounds:
     rank: ClassVar[int] = 2
 
 
+@dataclass(slots=True)
+class Pointwise:
+    """An activation of two gates: ``forward(x, out)``, in ``out`` where given, which may be x; ``grad_x(gy, x)``."""
+
+    name: str
+    forward: Callable[[Array, Array | None], Array]
+    grad_x: Callable[[Array, Array], Array]
+
+    rank: ClassVar[int] = 3
+
+
 NO_BOUNDS = Bounds(FREE, FREE, "")
 
 
@@ -76,17 +89,28 @@ def summed(x: Any, other: Any) -> Tensor | None:
 
 def bounded(x: Any, low: float, high: float, name: str) -> Tensor | None:
     """``x`` within bounds, inside a module; None of what is no float tensor of this device."""
+    return Deferred(x, Bounds(low, high, name), _run) if _may_wait(x) else None
+
+
+def pointwise(x: Any, step: Pointwise) -> Tensor | None:
+    """The activation of ``x``, inside a module; None of what is no float tensor of this device."""
+    return Deferred(x, step, _run) if _may_wait(x) else None
+
+
+def _may_wait(x: Any) -> bool:
     if not isinstance(x, Tensor) or not may_defer():
-        return None
-    if x.dtype not in FLOAT_DTYPES and not (is_storage(x.dtype) and x.device != "cpu"):
-        return None
-    return Deferred(x, Bounds(low, high, name), _run)
+        return False
+    return x.dtype in FLOAT_DTYPES or (is_storage(x.dtype) and x.device != "cpu")
 
 
 def _run(
     x: Any, steps: tuple[Any, ...], other: Tensor | None, x_is_free: bool = False, other_is_free: bool = False
 ) -> Tensor:
     """All ``steps`` on ``x``; what is free may be written over, unless backward needs it."""
+    if isinstance(steps[-1], Pointwise):
+        if len(steps) > 1:
+            x, x_is_free = _run(x, steps[:-1], other, x_is_free, other_is_free), True
+        return _activated(x, steps[-1], x_is_free)
     name = "_".join(step.name for step in steps)
     bounds = steps[-1] if isinstance(steps[-1], Bounds) else NO_BOUNDS
     xa, oa = contiguous(as_array(x)), None if other is None else contiguous(other.data)
@@ -96,6 +120,13 @@ def _run(
         saved = is_grad_enabled() and any(isinstance(t, Tensor) and t.edge is not None for t in inputs)
         return _normed(name, inputs, (xa, oa), steps[0], bounds, xa if x_is_free and not saved else spare)
     return _bounded(name, (x, other), (xa, oa), bounds, xa if x_is_free else spare)
+
+
+def _activated(x: Tensor, step: Pointwise, x_is_free: bool) -> Tensor:
+    xa, grad_x = contiguous(x.data), step.grad_x
+    saved = is_grad_enabled() and x.edge is not None
+    y = step.forward(xa, xa if x_is_free and not saved else None)
+    return record(step.name, y, (x,), lambda gy, needs: (grad_x(gy, xa),))
 
 
 def _bounded(
