@@ -17,6 +17,7 @@ OPTIONAL = {
     "bench": ("torch", "the peer in benchmarks"),
     "mpi": ("mpi4py", "training on several processes"),
     "onnx": ("onnx", "ONNX export"),
+    "tensorboard": ("tensorboardX", "event files for TensorBoard"),
 }
 REQUIRED = (
     "numpy",

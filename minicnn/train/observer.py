@@ -14,6 +14,7 @@ OBSERVERS = {
     "csv": "minicnn.train.observer:Metrics",
     "steps": "minicnn.train.logs:Steps",
     "report": "minicnn.train.logs:Page",
+    "tensorboard": "minicnn.train.tensorboard:TensorBoard",
 }
 
 

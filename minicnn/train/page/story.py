@@ -77,9 +77,9 @@ def of_folder(folder: Path) -> Story:
     **Raises** ArgumentError for what is no run folder, CheckpointError when ``best`` cannot be read.
     """
     from minicnn.train.checkpoint import load_newest
-    from minicnn.train.loop import load_weights
     from minicnn.train.recipe import build_data, build_model
     from minicnn.train.run import RunFolder
+    from minicnn.train.state import load_weights
 
     run = RunFolder.open(folder)
     args = TrainArgs.read(run.args)
