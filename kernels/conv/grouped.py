@@ -37,6 +37,7 @@ OUTPUTS = 128
 SHARE = 8
 
 _Table = np.ndarray[Any, Any]
+_kernels: Any = grouped_cpu  # whose types Numba infers
 
 
 class _Cut(NamedTuple):
@@ -88,8 +89,8 @@ def direct_grad_w(gy: Array, x: Array, gw: Array, window: tuple[int, ...], group
     filters, each = len(gw) // groups, gw[0].size
     share = min(SHARE, filters)
     room = gw.shape[1] * cut.plane + share * (_whole(cut.some * window[13]) + _whole(each))
-    own = scratch(x, "direct lines", (grouped_cpu.workers(), room * LANES))
-    grouped_cpu.correlate(gy, x, gw, window, groups, share, tuple(cut), tuple(tables), own)
+    own = scratch(x, "direct lines", (_kernels.workers(), room * LANES))
+    _kernels.correlate(gy, x, gw, window, groups, share, tuple(cut), tuple(tables), own)
 
 
 def _slide(
@@ -105,17 +106,17 @@ def _slide(
     _, planes, results, step = sizes
     window, cut, phases, tables = layout
     span = _whole(cut.some * step * target.shape[3])
-    room = planes * cut.plane + grouped_cpu.ROWS * span + _whole(results)
-    own = scratch(source, "direct lines", (grouped_cpu.workers(), room * LANES))
+    room = planes * cut.plane + _kernels.ROWS * span + _whole(results)
+    own = scratch(source, "direct lines", (_kernels.workers(), room * LANES))
     how = tuple(window), sizes, tuple(cut), phases, tuple(tables)
-    grouped_cpu.slide(source, weights, apart, bias, target, *how, own)
+    _kernels.slide(source, weights, apart, bias, target, *how, own)
 
 
 def _turned(weight: Array, groups: int) -> tuple[Array, int]:
     """Weights in lanes, (blocks, filters, pitch, LANES) flat, and the pitch."""
     filters, pitch = len(weight) // groups, _whole(weight[0].size)
     weights = scratch(weight, "direct weights", (-(-groups // LANES), filters * pitch * LANES))
-    grouped_cpu.turn_weights(weight.reshape(groups, filters, -1), weights)
+    _kernels.turn_weights(weight.reshape(groups, filters, -1), weights)
     return weights, pitch
 
 
