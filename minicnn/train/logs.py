@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -52,22 +53,34 @@ def _keep_steps(path: Path, last: int) -> None:
     os.replace(temporary, path)  # noqa: PTH105  (atomic, overwrites on Windows)
 
 
+class Ration:
+    """Work that takes at most a hundredth of the time: it is left out where it would come too soon."""
+
+    SHARE = 0.01
+
+    def __init__(self) -> None:
+        self.next = 0.0
+
+    def use(self, work: Callable[[], None]) -> None:
+        """Do ``work``, unless it was done less than a hundred times its own length ago."""
+        began = time.perf_counter()
+        if began >= self.next:
+            work()
+            now = time.perf_counter()
+            self.next = now + (now - began) / self.SHARE
+
+
 class Page(Observer):
     """``report``: ``report.html``, at the end and, as long as that is cheap, after an epoch."""
-
-    SHARE = 0.01  # of the time, at most, goes into pages before the end
 
     def started(self, trainer: "Trainer") -> None:
         self.trainer = trainer
         self.trains = trainer.epoch < trainer.args.epochs
-        self.next = 0.0  # when another page may be written
+        self.ration = Ration()
         self.model_facts: dict[str, str] = {}
 
     def epoch(self, row: dict[str, float], best: bool) -> None:
-        began = time.perf_counter()
-        if began >= self.next:
-            self._write(None)
-            self.next = time.perf_counter() + (time.perf_counter() - began) / self.SHARE
+        self.ration.use(lambda: self._write(None))
 
     def finished(self, result: "Result") -> None:
         self._write(result.test)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from minicnn.errors import ArgumentError
 from minicnn.train.evaluate import Evaluation
+from minicnn.train.logs import Ration
 from minicnn.train.observer import Observer
 from minicnn.train.page.pictures import pixels
 from minicnn.train.page.scores import worst_mistakes
@@ -39,7 +40,7 @@ EPOCH = {
 
 
 class TensorBoard(Observer):
-    """Scalars a step and an epoch; histograms of weights and gradients and the first filters an epoch; the graph.
+    """Scalars a step and an epoch; the graph; after an epoch, as long as that is cheap, histograms and first filters.
 
     By steps of the optimiser, in the folder ``tensorboard`` of the run. A resumed run opens another file there, which
     begins by telling TensorBoard to forget what an interrupted run told of later steps.
@@ -64,6 +65,7 @@ class TensorBoard(Observer):
         self.trainer, folder = trainer, trainer.run.folder / "tensorboard"
         if trainer.epoch >= trainer.args.epochs:  # a finished run that is tested again: all is told
             return
+        self.ration = Ration()
         self.flushed = time.monotonic()
         with trainer.run.writing(folder):
             folder.mkdir(exist_ok=True)
@@ -82,7 +84,11 @@ class TensorBoard(Observer):
     def epoch(self, row: dict[str, float], best: bool) -> None:
         step = self.trainer.step
         self._scalars(step, {shown: row[name] for name, shown in EPOCH.items()})
-        self._summary(step, self._histograms() + self._first_filters())
+        more = self._histograms_and_filters
+        if row["epoch"] == self.trainer.args.epochs:
+            more()
+        else:
+            self.ration.use(more)
 
     def finished(self, result: "Result") -> None:
         if self.events is not None:
@@ -112,7 +118,11 @@ class TensorBoard(Observer):
             self.events.write_event(event)
             if time.monotonic() > self.flushed + SECONDS_BETWEEN_FLUSHES:
                 self.events.flush()
-                self.flushed = time.monotonic()
+                self.ration = Ration()
+        self.flushed = time.monotonic()
+
+    def _histograms_and_filters(self) -> None:
+        self._summary(self.trainer.step, self._histograms() + self._first_filters())
 
     def _histograms(self) -> list[Any]:
         """Of each parameter and of its gradient in the last step."""

@@ -119,6 +119,7 @@ def test_lines_lie_where_their_values_say(log):
     (line,) = points(figure)
     assert [x for x, _ in line] == known["at"] and known["series"] == [{"name": "v", "values": values}]
     steps = np.diff([y for _, y in line])
+    assert steps[0] > 0  # what falls goes down
     assert steps == pytest.approx([steps[0]] * 3 if log else [4 * steps[2], 2 * steps[2], steps[2]], abs=0.2)
     labels = {text.text: float(text.get("y")) - 4 for text in drawn(figure).iter("text") if text.get("class") == "y"}
     assert labels["2"] == pytest.approx(line[1][1], abs=0.1)

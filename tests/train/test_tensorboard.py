@@ -36,6 +36,7 @@ def scalars(found, tag):
 def logged(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("minicnn.train.loop.build_model", small_model)
+        patch.setattr("minicnn.train.logs.Ration.SHARE", 1e9)
         patch.setattr("minicnn.train.run.draw_curves", lambda *args: None)
         patch.setattr("minicnn.train.run.draw_confusion", lambda *args: None)
         trainer = new_run(LOGGED, tmp_path_factory.mktemp("runs") / "logged", quiet=True)
@@ -63,6 +64,7 @@ def test_histograms_of_weights_and_gradients(logged):
     tags = {f"{kind}/{name}" for kind in ("weights", "gradients") for name in names}
     assert set(found.Tags()["histograms"]) == tags
     weights = load_checkpoint(trainer.run.last).arrays["model/0.weight"]
+    assert len(found.Histograms("weights/0.weight")) == len(found.Images("first filters")) == 2
     last = found.Histograms("weights/0.weight")[-1]
     value = last.histogram_value
     assert last.step == 10 and value.num == weights.size == sum(value.bucket)
@@ -148,6 +150,7 @@ def test_a_resumed_run_tells_each_step_once(small, logged, tmp_path, monkeypatch
     found = read(tmp_path / "parts")
     for tag in ("step/loss", "step/accuracy", "loss/validation", "accuracy/test"):
         assert scalars(found, tag) == scalars(whole, tag)
+    assert found.Histograms("weights/0.weight")[-1].step == 10  # the last epoch's are never left out
     files = sorted((tmp_path / "parts" / "tensorboard").iterdir())
     resumed_run(tmp_path / "parts", quiet=True)[0].fit()
     assert sorted((tmp_path / "parts" / "tensorboard").iterdir()) == files  # a finished run tells nothing again
