@@ -99,7 +99,10 @@ def _check_problems(listing: Listing, good: list[Entry], problems: list[tuple[st
         own = [(file, why) for file, why in problems if file.startswith(f"{listing.homes[label]}/")]
         why = "no picture in it can be read" if own else "it has no pictures"
         detail = f": {_listed(own)}" if own else ""
-        raise DataError(f"data: {shown(listing.root)}: the class {shown(name)!r} is empty: {why}{detail}")
+        raise DataError(
+            f"data: {shown(listing.root)}: the class '{shown(name)}' is empty: {why}{detail}; "
+            "fix: put some in, or take the folder away"
+        )
 
 
 def _summary(listing: Listing, problems: list[tuple[str, str]]) -> str:

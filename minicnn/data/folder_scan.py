@@ -103,7 +103,7 @@ def _too_few_classes(root: Path, classes: Mapping[str, Path]) -> str:
     ((name, path),) = classes.items()
     inner = _folders(path)
     hint = f"; did you mean {shown(path)}?" if len(inner) > 1 else ""
-    return f"data: the folder {shown(root)} has one class, {shown(name)!r}; expected two or more{hint}"
+    return f"data: the folder {shown(root)} has one class, '{shown(name)}'; expected two or more{hint}"
 
 
 def is_picture(name: str) -> bool:
@@ -158,7 +158,7 @@ def _finish(listing: Listing) -> None:
     for name in listing.classes:
         twin = lower.setdefault(name.lower(), name)
         if twin != name:
-            listing.notes.append(f"the classes {shown(twin)!r} and {shown(name)!r} differ in upper and lower case only")
+            listing.notes.append(f"the classes '{shown(twin)}' and '{shown(name)}' differ in upper and lower case only")
 
 
 def divide(entries: Sequence[Entry], missing: Sequence[str], classes: Sequence[str]) -> dict[str, list[Entry]]:
@@ -179,8 +179,9 @@ def divide(entries: Sequence[Entry], missing: Sequence[str], classes: Sequence[s
     for name, own in zip(classes, open_, strict=True):
         if len(own) < len(targets):
             raise DataError(
-                f"data: the class {shown(name)!r} has {len(own)} readable picture{'s' * (len(own) != 1)}, "
-                f"expected at least {len(targets)}: one each for {', '.join(targets)}"
+                f"data: the class '{shown(name)}' has {len(own)} readable picture{'s' * (len(own) != 1)}, "
+                f"expected at least {len(targets)}: one each for {', '.join(targets)}; "
+                "fix: add pictures, or take the folder away"
             )
         own.sort()
         cuts = [0, *_cuts([at for at, _ in own], shares), len(own)]

@@ -1,5 +1,6 @@
 """Picture files of unknown origin: decoded within limits, upright, as bytes of one size."""
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ SUFFIXES = frozenset(
 )
 # A picture is decoded as a whole, twice when it is transparent: 400 MB for one of this size.
 MAX_PIXELS = 50_000_000
+MAX_BYTES = 200_000_000  # of a file: as many pixels, not compressed
 
 
 def read_picture(path: Path, size: int, channels: int | None = None) -> Bytes:
@@ -41,7 +43,11 @@ def reading(path: Path) -> Iterator[Any]:
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path, formats=FORMATS) as picture:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise DataError(f"{size:,} bytes, more than the {MAX_BYTES:,} that are read")
+        # From memory: decoders ask for as many bytes as a header promises, and memory gives no more than there are.
+        with Image.open(io.BytesIO(path.read_bytes()), formats=FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise DataError(f"{picture.width}x{picture.height} pixels, more than the {MAX_PIXELS:,} that are read")
             yield picture
@@ -50,8 +56,7 @@ def reading(path: Path) -> Iterator[Any]:
     except IsADirectoryError:
         raise DataError(f"{shown(path)}: it is a folder, expected a picture") from None
     except UnidentifiedImageError:
-        empty = path.stat().st_size == 0
-        what = "it is empty" if empty else f"it is not a picture, or damaged; expected {', '.join(FORMATS)}"
+        what = "it is empty" if not size else f"it is not a picture, or damaged; expected {', '.join(FORMATS)}"
         raise DataError(f"{shown(path)}: {what}") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise DataError(f"{shown(path)}: more than the {MAX_PIXELS:,} pixels that are read") from None
