@@ -45,6 +45,21 @@ def of_operations(rows: Iterable[Row]) -> list[Row]:
     return [mean("every operation and pass", 1.0, each), worst("every operation and pass", 0.7, each)]
 
 
+Pairs = dict[str, float]
+
+
+def of_networks(speed: Pairs, inference: Pairs, memory: Pairs) -> list[Row]:
+    """The goals of ``train_bench.py``, by network: time of a training step, of inference, peak memory of training."""
+    tied = {name: ratio for name, ratio in speed.items() if name == "lenet5"}
+    return [
+        mean("training step", 1.0, speed),
+        worst("training step", 0.9, speed),
+        worst("training step of LeNet-5, whose kernels are small", 1.0, tied),
+        mean("inference", 1.0, inference),
+        worst("training, their peak memory / ours", 1 / 1.1, memory),
+    ]
+
+
 def training_steps(rows: Iterable[Row]) -> dict[str, Step]:
     """Each convolution whose forward pass and filter gradient were compared, with its image gradient if that is a row.
 
@@ -98,7 +113,7 @@ def show(goals: list[Row]) -> None:
             goal["figure"],
             str(goal["count"]),
             number(goal["measured"], "{:.3f}"),
-            f"{goal['wanted']:.1f}",
+            f"{goal['wanted']:.2f}",
             said[goal["reached"]],
         )
         for goal in goals
@@ -107,6 +122,6 @@ def show(goals: list[Row]) -> None:
     print_table("What is asked", {**columns, "": "left"}, cells)
     for goal in goals:
         if goal["below"]:
-            print(f"{goal['goal']}, below {goal['wanted']:.1f}: {len(goal['below'])} of {goal['count']}")
+            print(f"{goal['goal']}, below {goal['wanted']:.2f}: {len(goal['below'])} of {goal['count']}")
             for name, value in goal["below"].items():
                 print(f"  {value:.3f}  {name}")

@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import goals
 from conv_report import number, print_table
 from train_rows import PASSES, Row, conclude, parser, print_troubles
 
@@ -47,6 +48,17 @@ def show(rows: list[Row]) -> None:
     cells = [_cells(row, which) for row in rows for which in PASSES]
     print_table("", dict.fromkeys(COLUMNS, "right") | dict.fromkeys(COLUMNS[:2], "left"), cells)
     print_troubles(rows)
+    goals.show(asked(rows))
+
+
+def asked(rows: list[Row]) -> list[Row]:
+    """What the project asks of networks, beside PyTorch."""
+
+    def ratios(which: str, key: str) -> dict[str, float]:
+        found = ((row["network"], ratio(row, "torch", which, key)) for row in rows if row["state"] == "right")
+        return {name: value for name, value in found if value}
+
+    return goals.of_networks(ratios("train", "seconds"), ratios("infer", "seconds"), ratios("train", "peak"))
 
 
 def _cells(row: Row, which: str) -> tuple[str, ...]:
@@ -104,7 +116,7 @@ def main(arguments: list[str] | None = None) -> int:
     made.add_argument("--networks", nargs="+", choices=tuple(BATCH), default=list(BATCH), metavar="NAME")
     chosen = made.parse_args(arguments)
     jobs = [(name, *((QUICK_BATCH, QUICK_SIDE) if chosen.quick else (BATCH[name], SIDE))) for name in chosen.networks]
-    return conclude("train_bench", chosen, jobs, show, draw)
+    return conclude("train_bench", chosen, jobs, show, draw, asked)
 
 
 if __name__ == "__main__":

@@ -151,12 +151,20 @@ def parser(text: str | None) -> argparse.ArgumentParser:
 
 
 def conclude(
-    name: str, chosen: argparse.Namespace, jobs: Iterable[Job], show: Callable[[list[Row]], None], draw: Any
+    name: str,
+    chosen: argparse.Namespace,
+    jobs: Iterable[Job],
+    show: Callable[[list[Row]], None],
+    draw: Any,
+    asked: Callable[[list[Row]], list[Row]] | None = None,
 ) -> int:
-    """Measure the jobs as chosen, show and draw them; the exit code of program ``name``."""
+    """Measure the jobs as chosen, show and draw them; the exit code of program ``name``.
+
+    The file of figures has in its ``summary`` what ``asked`` makes of all rows.
+    """
     try:
         threads = set_threads(chosen.threads, False)["numba"]  # refused here rather than in every worker
-        rows = _rows(chosen, jobs, threads)
+        rows = _rows(chosen, jobs, threads, asked)
     except ArgumentError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2
@@ -169,7 +177,9 @@ def conclude(
     return 1 if wrong else 0
 
 
-def _rows(chosen: argparse.Namespace, jobs: Iterable[Job], threads: int) -> list[Row]:
+def _rows(
+    chosen: argparse.Namespace, jobs: Iterable[Job], threads: int, asked: Callable[[list[Row]], list[Row]] | None
+) -> list[Row]:
     samples = chosen.samples or (QUICK_SAMPLES if chosen.quick else SAMPLES)
     settings: dict[str, Any] = {"threads": threads, "samples": samples, "libraries": _libraries(chosen.no_torch)}
     rows = _kept(chosen, settings)
@@ -180,6 +190,8 @@ def _rows(chosen: argparse.Namespace, jobs: Iterable[Job], threads: int) -> list
         print(f"{job[0]}, batch {job[1]}: {rows[-1]['state']}", file=sys.stderr, flush=True)
         if chosen.json:
             figures = {"machine": machine(), "settings": settings, "rows": rows}
+            if asked is not None:
+                figures["summary"] = {"goals": asked(rows)}
             chosen.json.write_text(json.dumps(figures, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return rows
 

@@ -89,11 +89,21 @@ def test_operations_count_each_row(capsys):
     assert (worst["measured"], worst["wanted"], worst["below"]) == (0.5, 0.7, {"pool backward, here": 0.5})
     goals.show([mean, worst])
     said = capsys.readouterr().out
-    assert "below 0.7: 1 of 2" in said and "0.500  pool backward, here" in said
+    assert "below 0.70: 1 of 2" in said and "0.500  pool backward, here" in said
     assert [line.split()[-2:] for line in said.splitlines() if "every operation and pass  " in line] == [
-        ["1.0", "reached"],
+        ["1.00", "reached"],
         ["not", "reached"],
     ]
+
+
+def test_networks_are_asked_for_time_and_memory():
+    speed, peaks = {"lenet5": 0.95, "vgg16": 2.0}, {"lenet5": 0.8, "vgg16": 0.92}
+    step, slowest, lenet, inference, memory = goals.of_networks(speed, {"vgg16": 0.5}, peaks)
+    assert step["measured"] == pytest.approx(1.9**0.5) and (step["wanted"], step["reached"]) == (1.0, True)
+    assert (slowest["measured"], slowest["wanted"], slowest["reached"]) == (0.95, 0.9, True)
+    assert (lenet["measured"], lenet["wanted"], lenet["reached"], lenet["count"]) == (0.95, 1.0, False, 1)
+    assert (inference["measured"], inference["reached"]) == (0.5, False)
+    assert memory["below"] == {"lenet5": 0.8} and memory["wanted"] == pytest.approx(0.909, abs=1e-3)
 
 
 def test_nothing_is_said_where_nothing_was_compared(capsys):

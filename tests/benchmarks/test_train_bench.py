@@ -151,8 +151,10 @@ def test_the_program_writes_and_draws(scripted, with_peers, tmp_path, capsys):
     path, picture = tmp_path / "a.json", tmp_path / "a.png"
     files = ["--json", str(path), "--picture", str(picture)]
     assert train_bench.main(["--networks", "lenet5", "vgg16", "--quick", "--threads", "1", *files]) == 0
-    rows = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    figures = json.loads(path.read_text(encoding="utf-8"))
+    rows, asked = figures["rows"], figures["summary"]["goals"]
     assert [(row["network"], row["batch"], row["side"]) for row in rows] == [("lenet5", 2, 64), ("vgg16", 2, 64)]
+    assert [(goal["goal"], goal["count"]) for goal in asked][:2] == [("training step", 2)] * 2
     said = capsys.readouterr()
     assert picture.read_bytes().startswith(b"\x89PNG") and "images/s" in said.out
     assert "vgg16, batch 2: train, turn 1: torch 1.0000 s" in said.err
@@ -276,14 +278,14 @@ class InThisProcess:
 
 
 def test_an_answer_is_the_median_of_what_follows_the_first_step(monkeypatch):
-    clock, lasting = [0.0], iter([0.16, 0.01, 0.02, 0.01, 0.1, 1.0])
+    clock, lasting = [0.0], iter([0.16, 0.01, 0.02, 0.01, 0.3, 3.0, 1.0])
     monkeypatch.setattr(train_worker.time, "perf_counter", lambda: clock[0])
 
     def step():
         clock[0] += next(lasting)
         return 1.0
 
-    assert train_worker.answer(step)["seconds"] == pytest.approx(0.015), "of 0.01, 0.01, 0.02, 0.1"
+    assert train_worker.answer(step)["seconds"] == pytest.approx(0.015), "of 0.01, 0.01, 0.02, 0.3"
     assert train_worker.answer(step)["seconds"] == pytest.approx(1.0), "a long step once"
 
 
