@@ -75,19 +75,20 @@ def memory(before: int | None) -> dict[str, int | None]:
 
 
 def answer(call: Callable[[], Any]) -> dict[str, Any]:
-    """Seconds of a step: the median of as many as fill a sample, without the first where there are others.
+    """Seconds of a step: the median of as many as fill a sample, after one that is not timed.
 
-    The first finds cold caches and sleeping threads, perhaps all on one core: a long step hardly notices. ``beside`` is
-    how many cores other programs kept busy meanwhile.
+    That one finds cold caches and sleeping threads, perhaps all on one core until the system spreads them: even a step
+    of half a second took up to three times as long. ``beside`` is how many cores other programs kept busy meanwhile.
     """
     seconds: list[float] = []
+    call()
     before = used_by_others()
     while sum(seconds) < SAMPLE_SECONDS:
         start = time.perf_counter()
         result = call()
         seconds.append(time.perf_counter() - start)
     beside = max(0.0, used_by_others() - before) / sum(seconds)
-    median = statistics.median(seconds[1:] or seconds)
+    median = statistics.median(seconds)
     return {"seconds": median, "beside": beside, "finite": bool(np.isfinite(result).all())}
 
 
