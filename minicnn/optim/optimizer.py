@@ -238,7 +238,8 @@ class Optimizer:
                 raise CheckpointError(f"{self._op}: the state has no option {missing[0]!r}")
             options = {name: _plain(group[name]) for name in self.defaults}
             for name, default in self.defaults.items():
-                if isinstance(default, (bool, str)) and type(options[name]) is not type(default):
+                value, exact = options[name], isinstance(_plain(default), (bool, str, tuple))
+                if (exact or isinstance(value, tuple)) and type(value) is not type(_plain(default)):
                     raise CheckpointError(f"{self._op}: the state's option {name!r} is {options[name]!r}")
             try:
                 self._check(options)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import minicnn
-from minicnn.errors import ArgumentError, DataError
+from minicnn.errors import ArgumentError, DataError, DeviceError
 from minicnn.train.args import TrainArgs
 from minicnn.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from minicnn.train.evaluate import Evaluation, evaluate
@@ -62,8 +62,8 @@ def resumed_run(folder: str | Path, quiet: bool = False, **changed: Any) -> tupl
     args = dataclasses.replace(TrainArgs.read(run.args), **changed)
     try:
         trainer = Trainer(args, run, quiet)
-    except (ArgumentError, DataError) as error:
-        raise ArgumentError(f"{run.args}: {error}") from error
+    except (ArgumentError, DataError, DeviceError) as error:
+        raise type(error)(f"{run.args}: {error}") from error
     note = trainer.resume()
     if changed:
         write_args(trainer)

@@ -23,6 +23,7 @@ COUNTS = {
     "warmup_epochs": (0, 10**6),
 }
 HUGE = 1e38  # float32 ends there
+LONGEST = 1000  # characters of a text
 
 
 @dataclass(frozen=True)
@@ -94,9 +95,9 @@ class TrainArgs:
         known = {field.name for field in dataclasses.fields(cls)}
         for name in values:
             if name not in known:
-                near = difflib.get_close_matches(name, known, 1)
+                near = difflib.get_close_matches(name[:LONGEST], known, 1)
                 raise ArgumentError(
-                    f"train: unknown option {name!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+                    f"train: unknown option {name[:LONGEST]!r}" + (f"; did you mean {near[0]!r}?" if near else "")
                 )
         return cls(**values)
 
@@ -129,7 +130,10 @@ def _shown(value: Any) -> str:
 def _check_type(name: str, value: Any, expected: type) -> None:
     fits = isinstance(value, (int, float) if expected is float else expected)
     if not fits or (isinstance(value, bool) and expected is not bool):
-        raise ArgumentError(f"train: {name}={value!r} is a {type(value).__name__}, expected {expected.__name__}")
+        shown = repr(value)[:LONGEST]
+        raise ArgumentError(f"train: {name}={shown} is a {type(value).__name__}, expected {expected.__name__}")
+    if isinstance(value, str) and len(value) > LONGEST:
+        raise ArgumentError(f"train: {name} has {len(value)} characters, expected at most {LONGEST}")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -94,9 +94,9 @@ def _header(arrays: Arrays, names: list[str], metadata: dict[str, str]) -> bytes
     return len(text).to_bytes(8, "little") + text
 
 
-def _bytes_of(array: NDArray[Any]) -> NDArray[np.uint8]:
+def _bytes_of(array: NDArray[Any]) -> memoryview:
     """The array's memory in C order, without a copy where it lies so."""
-    return array.reshape(-1).view(np.uint8)
+    return array.reshape(-1).view(np.uint8).data
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

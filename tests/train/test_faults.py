@@ -41,6 +41,8 @@ class Calls:
         call = getattr(os, name)
         if name not in CALLS:
             return call
+        if name == "fsync":  # counted, but no disk need be waited for
+            call = int
 
         def counted(*args, **kwargs):
             self.count += 1
