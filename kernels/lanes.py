@@ -69,6 +69,19 @@ def put(_, target, at, vector):  # type: ignore[no-untyped-def]
 
 
 @_intrinsic
+def spread(_, source, at):  # type: ignore[no-untyped-def]
+    """The vector of LANES times the number source[at]."""
+
+    def code(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        data = cgutils.create_struct_proxy(source)(context, builder, value=args[0]).data
+        number = builder.load(builder.gep(data, [args[1]]))
+        none = ir.Constant(ir.VectorType(number.type, LANES), ir.Undefined)
+        return _shuffled(builder, builder.insert_element(none, number, INDEX(0)), none, [0] * LANES)
+
+    return Lanes(source.dtype)(source, types.int64), code
+
+
+@_intrinsic
 def multiply(_, a, b):  # type: ignore[no-untyped-def]
     """a * b."""
     return a(a, b), lambda context, builder, signature, args: builder.fmul(*args, flags=("contract",))

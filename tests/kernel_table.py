@@ -57,6 +57,8 @@ CPU_ONLY = {
         ("rows", "rows_cpu.py", kernel): "tests/kernels/test_rows.py"
         for kernel in ("add", "add_into", "copy", "product_sums", "scale")
     },
+    ("conv", "tiles_cpu.py", "pack"): "tests/kernels/test_conv_plans.py",
+    ("conv", "tiles_cpu.py", "tiles_forward"): "tests/kernels/test_conv_plans.py",
     ("conv", "winograd_cpu.py", "winograd_forward"): "tests/kernels/test_winograd.py",
     ("conv", "winograd_cpu.py", "winograd_grad_w"): "tests/kernels/test_winograd.py",
     ("pool", "windows_cpu.py", "tap_grad_x"): "tests/ops/test_pool.py",

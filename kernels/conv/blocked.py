@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from minicnn.kernels.arrays import Array
+from minicnn.kernels.conv import tiles
 from minicnn.kernels.conv.turned import backwards, turned
 from minicnn.kernels.conv.workspace import scratch
 from minicnn.kernels.window import Window2d
@@ -70,6 +71,9 @@ def forward(x: Array, weight: Array, bias: Array | None, window: Window2d, group
         if bias is not None:
             y += bias[:, None, None]
         return
+    if tiles.fits(window):
+        tiles.forward(x, weight, bias, window, groups, y)
+        return
     n, k = y.shape[:2]
     cut = _cut(n, k // groups, x.shape[1] // groups, window, groups)
     kernels, shift = _kernels(), x.reshape(-1)[:0] if bias is None else bias
@@ -84,6 +88,9 @@ def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -
     """``gx (N, C, H, W)``: at stride 1 a convolution of gy with the filters turned."""
     if _is_linear(window, groups):
         _kernels().product(_matrix(gy), 0, _matrix(weight), 0, _matrix(gx))
+        return
+    if (window.sh, window.sw) == (1, 1) and tiles.fits(backwards(window)):
+        tiles.forward(gy, weight, None, backwards(window), groups, gx, flip=True)
         return
     if (window.sh, window.sw) == (1, 1):
         forward(gy, turned(weight, groups), None, backwards(window), groups, gx)

@@ -36,7 +36,7 @@ __all__ = [
     "workers",
 ]
 
-LINE = 16  # channels whose filters are turned together: a cache line of float32
+LINE, FEW = 16, 8  # channels and filters turned together: cache lines of float32, no more than a set of the cache holds
 
 
 @helper
@@ -198,13 +198,12 @@ def turn(weight, filters):
     pieces = (channels + LINE - 1) // LINE
     for piece in prange(groups * pieces):
         g, c0 = piece // pieces, piece % pieces * LINE
-        for f in range(k):
-            source = np.uintp(((g * k + f) * channels + c0) * taps)
-            for c in range(min(LINE, channels - c0)):
-                target = np.uintp(((g * channels + c0 + c) * k + f) * taps)
-                for t in range(np.uintp(taps)):
-                    out[target + t] = entries[source + np.uintp(taps - 1) - t]
-                source += np.uintp(taps)
+        for k0 in range(0, k, FEW):
+            for c in range(c0, min(channels, c0 + LINE)):
+                for f in range(k0, min(k, k0 + FEW)):
+                    source, target = ((g * k + f) * channels + c) * taps, ((g * channels + c) * k + f) * taps
+                    for t in range(taps):
+                        out[np.uintp(target + t)] = entries[np.uintp(source + taps - 1 - t)]
 
 
 @kernel()

@@ -13,7 +13,7 @@ import minicnn
 from minicnn import Tensor, gradcheck, ops
 from minicnn.errors import ArgumentError
 from minicnn.kernels import conv
-from minicnn.kernels.conv import blocked, workspace
+from minicnn.kernels.conv import blocked, tiles, workspace
 from minicnn.kernels.conv import plan as plans
 from minicnn.kernels.counting import listening
 from tests.close import assert_close
@@ -23,6 +23,8 @@ from tests.ops.cases_conv import both, conv2d_oracle, conv_geometry, conv_transp
 # How blocked.py cuts: one channel and row at a time, sizes that divide nothing, and what is used.
 SIZES = ("UNITS", "ENTRIES", "BLOCK", "SMALL", "ROWS", "PARTS")
 CUTS = {"alone": (99, 1, 1, 1, 1, 3), "parts": (3, 97, 13, 31, 5, 2), "used": ()}
+CUTS |= {"tiles": (), "small tiles": ()}
+TILES: dict[str, dict[str, int]] = {"tiles": {"PLACES": 1}, "small tiles": {"PLACES": 1, "ENTRIES": 97, "UNITS": 3}}
 
 # Those for any geometry on the CPU; the other two have tests of their own.
 PLANS = sorted(set(conv.PLANS) - {"implicit_gemm", "winograd"})
@@ -37,6 +39,9 @@ def only(plan, cut="used"):
         patch.setattr(conv, "choose", lambda *_: plans.Choice(plan, "the test says so"))
         for name, value in zip(SIZES, CUTS[cut], strict=False):
             patch.setattr(blocked, name, value)
+        patch.setattr(tiles, "enough_registers", lambda: cut in TILES)
+        for name, value in TILES.get(cut, {}).items():
+            patch.setattr(tiles, name, value)
         yield
 
 
