@@ -9,10 +9,11 @@ import numpy as np
 
 from minicnn.data.byte_images import Arrays, ByteImages, part
 from minicnn.data.download import RemoteFile, fetch
+from minicnn.data.mat import read_arrays
 from minicnn.errors import DataError
 
 DIGITS = tuple("0123456789")
-MOST = 600_000  # images of one file; the largest that is published has 531,131
+LIMIT = 250_000_000  # bytes of one file, unpacked; that of the training images has 225 million
 
 # Addresses, sizes and SHA-256: url_checksums/svhn_cropped.txt of github.com/tensorflow/datasets.
 TRAIN = RemoteFile(
@@ -45,36 +46,21 @@ def _read_svhn() -> tuple[Arrays, Arrays, tuple[str, ...]]:
 def read_mat(path: Path) -> Arrays:
     """Read images (N, 3, 32, 32) and labels (N,) from a MATLAB 5 file with X (32, 32, 3, N) and y (N, 1).
 
-    **Raises** DataError for any other file; shapes are looked at before the arrays are read.
+    **Raises** DataError for any other file.
     """
-    from scipy.io import loadmat, whosmat
-
-    try:
-        with path.open("rb") as file:
-            if file.read(10) != b"MATLAB 5.0":
-                raise DataError(f"data: {path} is not a MATLAB 5 file")
-        _check(path, {name: (shape, kind) for name, shape, kind in whosmat(path)})
-        arrays = loadmat(path, variable_names=("X", "y"), mat_dtype=False)
-        pixels, numbers = arrays["X"], arrays["y"].ravel()
-    except DataError:
-        raise
-    except Exception as error:  # SciPy raises much that it does not document where a file is damaged
-        raise DataError(f"data: {path} is damaged ({type(error).__name__}: {error}); fix: fetch it again") from error
-    if pixels.dtype != np.uint8 or pixels.shape[3] != numbers.size:
-        raise DataError(f"data: {path}: X is {pixels.dtype} {pixels.shape} for {numbers.size} labels")
+    arrays = read_arrays(path, LIMIT)
+    missing = [name for name in ("X", "y") if name not in arrays]
+    if missing:
+        raise DataError(f"data: {path} has no array {' and no array '.join(missing)}; expected those of SVHN")
+    pixels, numbers = arrays["X"], arrays["y"]
+    if pixels.dtype != np.uint8 or pixels.shape[:3] != (32, 32, 3) or pixels.ndim != 4 or not pixels.size:
+        raise DataError(f"data: {path}: X is {pixels.dtype} {pixels.shape}, expected uint8 (32, 32, 3, N)")
+    if numbers.shape != (pixels.shape[3], 1):
+        raise DataError(f"data: {path}: y is {numbers.shape}, expected ({pixels.shape[3]}, 1), a label an image")
     wrong = np.flatnonzero(~np.isin(numbers, np.arange(1, 11)))  # NaN is none of them
     if wrong.size:
         raise DataError(
-            f"data: {path}: label {numbers[wrong[0]]} of sample {wrong[0]} is out of range; expected 1 to 10 (10 is 0)"
+            f"data: {path}: label {numbers[wrong[0], 0]} of sample {wrong[0]} is out of range; "
+            "expected 1 to 10 (10 is the digit 0)"
         )
-    return np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)), numbers.astype(np.int64) % 10
-
-
-def _check(path: Path, found: dict[str, tuple[tuple[int, ...], str]]) -> None:
-    """Raise DataError unless a file's variables are those of SVHN."""
-    shape, kind = found.get("X", ((), "missing"))
-    if kind != "uint8" or len(shape) != 4 or shape[:3] != (32, 32, 3) or not 0 < shape[3] <= MOST:
-        raise DataError(f"data: {path}: X is {kind} {shape}, expected uint8 (32, 32, 3, N) of at most {MOST:,} images")
-    labels, kind = found.get("y", ((), "missing"))
-    if kind not in ("uint8", "double") or labels != (shape[3], 1):
-        raise DataError(f"data: {path}: y is {kind} {labels}, expected uint8 or double ({shape[3]}, 1)")
+    return np.ascontiguousarray(pixels.transpose(3, 2, 0, 1)), numbers[:, 0].astype(np.int64) % 10
