@@ -1,6 +1,8 @@
 """What two runs have in common: everything they wrote, but for the clock."""
 
 import csv
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,9 +11,10 @@ from minicnn.train import RunFolder, load_checkpoint
 CLOCK = ("seconds", "images_per_s")
 
 
-def everything(folder):
+def everything(folder: Path) -> dict[str, Any]:
     """Every number that the files of a run hold, but for what was measured with a clock, by file and name."""
-    run, found = RunFolder(folder), {}
+    run = RunFolder(folder)
+    found: dict[str, Any] = {}
     for path in (run.best, run.last):
         arrays, state = load_checkpoint(path)
         for row in state["rows"]:
@@ -25,13 +28,13 @@ def everything(folder):
     return found
 
 
-def differences(found, expected):
+def differences(found: dict[str, Any], expected: dict[str, Any]) -> list[str]:
     """The names of what differs in a single bit."""
     assert found.keys() == expected.keys()
     return [name for name, value in expected.items() if not _same(found[name], value)]
 
 
-def _same(one, other):
+def _same(one: Any, other: Any) -> bool:
     if isinstance(one, np.ndarray):
-        return one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes()
-    return one == other
+        return bool(one.dtype == other.dtype and one.shape == other.shape and one.tobytes() == other.tobytes())
+    return bool(one == other)
