@@ -189,7 +189,8 @@ class Trainer:
             logits, target = self.model(Tensor(images, device=self.device)), Tensor(labels, device=self.device)
         self.batch = Batch(images, seeds)
         loss = ops.cross_entropy(logits, target, label_smoothing=self.args.label_smoothing)
-        correct = ops.sum(ops.eq(ops.argmax(logits.detach(), 1), target))
+        classes = target if target.ndim == 1 else ops.argmax(target, 1)  # a mix makes probabilities of labels
+        correct = ops.sum(ops.eq(ops.argmax(logits.detach(), 1), classes))
         self.unread.append(Figures(self.step + 1, loss.detach(), correct, len(labels)))
         if len(self.unread) >= self.read_every:
             self._read()
