@@ -110,8 +110,9 @@ class _Sum:
 class _Arrivals:
     """Gradients waiting at the nodes not yet visited (newest first) and at the leaves."""
 
-    def __init__(self, sums: Sums) -> None:
+    def __init__(self, sums: Sums, uses: dict[int, int], final: Callable[[Leaf], None] | None) -> None:
         self._sums = sums
+        self._uses, self._final = uses, final  # of the leaves, by id: how many gradients are still to come
         self._heap: list[tuple[int, Node]] = []
         self._nodes: dict[Node, list[_Sum | None]] = {}
         self._leaves: dict[int, tuple[Leaf, _Sum]] = {}
@@ -133,6 +134,12 @@ class _Arrivals:
                 self._leaves[id(edge)][1].add(array, owned, self._sums)
             else:
                 self._leaves[id(edge)] = (edge, _Sum(array, owned))
+            if self._final is not None:
+                self._uses[id(edge)] -= 1
+                if not self._uses[id(edge)]:
+                    leaf, total = self._leaves.pop(id(edge))
+                    leaf.accumulate_grad(total.array, total.owned)
+                    self._final(leaf)
 
     def pop_newest(self) -> tuple[Node, list[Array | None]] | None:
         if not self._heap:
@@ -145,13 +152,21 @@ class _Arrivals:
             leaf.accumulate_grad(total.array, total.owned)
 
 
-def backward(edge: "Edge", seed: Array, retain_graph: bool = False, sums: Sums = PLAIN) -> None:
+def backward(
+    edge: "Edge",
+    seed: Array,
+    retain_graph: bool = False,
+    sums: Sums = PLAIN,
+    final: Callable[[Leaf], None] | None = None,
+) -> None:
     """Walk back from ``edge`` with upstream gradient ``seed`` and add to every leaf its gradient.
 
-    Leaves receive their gradients at the end, all or (when a vjp raises) none. Unless ``retain_graph``, each node
-    forgets its vjp, and so the arrays it saved, as soon as it has run: memory falls during the walk.
+    Leaves receive their gradients at the end, all or (when a vjp raises) none. With ``final`` each receives its own as
+    soon as nothing more can come, and ``final(leaf)`` is called: what is done with it there runs before the rest of the
+    walk. Unless ``retain_graph``, each node forgets its vjp, and so the arrays it saved, as soon as it has run: memory
+    falls during the walk.
     """
-    arrivals = _Arrivals(sums)
+    arrivals = _Arrivals(sums, {} if final is None else _uses(edge), final)
     arrivals.add(edge, seed, owned=False)
     with np.errstate(all="ignore"):  # 1/0 is inf in a gradient too, without NumPy's warning
         while (arrived := arrivals.pop_newest()) is not None:
@@ -160,6 +175,21 @@ def backward(edge: "Edge", seed: Array, retain_graph: bool = False, sums: Sums =
             for parent, grad, owned in _pull_back(node, grads, retain_graph, sums):
                 arrivals.add(parent, grad, owned)
         arrivals.deliver()
+
+
+def _uses(edge: "Edge") -> dict[int, int]:
+    """How many edges behind ``edge`` lead to each leaf, by its id."""
+    counts: dict[int, int] = {}
+    waiting, seen = [edge], set()
+    while waiting:
+        edge = waiting.pop()
+        if isinstance(edge, tuple):
+            if edge[0] not in seen:
+                seen.add(edge[0])
+                waiting += edge[0].edges
+        elif edge is not None:
+            counts[id(edge)] = counts.get(id(edge), 0) + 1
+    return counts
 
 
 def _run_hooks(node: Node, grads: list[Array | None]) -> None:

@@ -259,10 +259,13 @@ class Tensor(Operators):
             else:
                 self.grad._data += grad
 
-    def backward(self, seed: Any = None, retain_graph: bool = False) -> None:
+    def backward(
+        self, seed: Any = None, retain_graph: bool = False, final: Callable[[Any], None] | None = None
+    ) -> None:
         """Add to ``.grad`` of every leaf the gradient of ``sum(self * seed)``.
 
-        ``seed`` (PyTorch's ``gradient``) may be left out for a one-element tensor, where it is 1.
+        ``seed`` (PyTorch's ``gradient``) may be left out for a one-element tensor, where it is 1. ``final(leaf)`` is
+        called for each leaf as soon as its ``.grad`` is complete, in the middle of the walk.
         """
         if self.edge is None:
             raise GradientError(
@@ -284,7 +287,7 @@ class Tensor(Operators):
         if device_of(seed) != self.device:
             raise DeviceError(f"backward: seed is on {device_of(seed)}, but the tensor on {self.device}; fix: move it")
         try:
-            tape.backward(self.edge, seed, retain_graph, rows)
+            tape.backward(self.edge, seed, retain_graph, rows, final)
         except tape.TapeError as error:
             path = layer_path(error.node.layers)
             if isinstance(error.__cause__, OutOfMemoryError):

@@ -340,3 +340,33 @@ def test_threads_may_add_into_shared_parameters():
     for thread in threads:
         thread.join()
     assert np.array_equal(weight.grad.numpy(), np.full(20_000, 200.0))
+
+
+# ---- leaves that are told of early
+
+
+def test_a_leaf_is_final_once_when_nothing_more_can_come():
+    first, shared, last, x = leaf(3), leaf(3, seed=1), leaf(3, seed=2), leaf(3, seed=3)
+    told = []
+    loss = (((x * first + shared) * x + shared) * last).sum()
+    loss.backward(retain_graph=True)
+    expected = [tensor.grad.numpy().copy() for tensor in (first, shared, last, x)]
+    for tensor in (first, shared, last, x):
+        tensor.grad = None
+    loss.backward(final=lambda tensor: told.append((tensor, tensor.grad.numpy().copy())))
+    assert [id(tensor) for tensor, _ in told] == [id(t) for t in (last, shared, first, x)] or [
+        id(tensor) for tensor, _ in told
+    ] == [id(t) for t in (last, shared, x, first)]
+    for tensor, whole in zip((first, shared, last, x), expected, strict=True):
+        (when_told,) = (grad for other, grad in told if other is tensor)
+        assert np.array_equal(when_told, whole)
+        assert np.array_equal(tensor.grad.numpy(), whole)
+
+
+def test_a_leaf_is_told_of_before_the_walk_goes_on():
+    early, late = leaf(3), leaf(3, seed=1)
+    seen = []
+    y = late * 2
+    y.register_hook(lambda grad: seen.append("walk"))
+    (y * early).sum().backward(final=lambda tensor: seen.append("early" if tensor is early else "late"))
+    assert seen == ["early", "walk", "late"]
