@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any, NamedTuple
 from minicnn.data.download import cache_folder
 from minicnn.data.pictures import read_picture
 from minicnn.errors import DataError
+
+MANY = 2000  # pictures that take some seconds: time to say so
 
 
 class Seen(NamedTuple):
@@ -33,6 +36,8 @@ def survey(root: Path, files: Sequence[str], size: int, channels: int | None) ->
     found = {file: known[file][1] for file in files if file in known and known[file][0] == stamps[file]}
     unseen = [file for file in files if file not in found]
     if unseen:
+        if len(unseen) >= MANY:
+            sys.stderr.write(f"minicnn: looking at {len(unseen):,} pictures once; remembered in {memory.parent}\n")
         with ThreadPoolExecutor(min(os.cpu_count() or 1, 8), "minicnn-survey") as pool:
             looks = pool.map(lambda file: _look(root / file, size, channels), unseen)
             found |= dict(zip(unseen, looks, strict=True))

@@ -167,6 +167,16 @@ def test_a_damaged_memory_is_written_again(pets: Path, cache: Path, damage: byte
     assert memory.read_bytes() == whole and len(list((cache / "folders").iterdir())) == 1
 
 
+def test_many_pictures_are_announced(
+    pets: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(survey, "MANY", 26)
+    data.load(pets, size=8)
+    assert capsys.readouterr().err.startswith("minicnn: looking at 26 pictures once; remembered in ")
+    data.load(pets, size=8)
+    assert capsys.readouterr().err == ""
+
+
 def test_no_memory_is_no_obstacle(pets: Path, cache: Path) -> None:
     cache.write_bytes(b"a file where the folder should be")
     assert len(data.load(pets, size=8)) == len(data.load(pets, size=8)) > 0
