@@ -70,7 +70,8 @@ class TensorBoard(Observer):
         with trainer.run.writing(folder):
             folder.mkdir(exist_ok=True)
             # not its SummaryWriter, whose queue, two threads and memory of every scalar cost more than a small step
-            self.events = EventsWriter(str(folder / "events"), f".{trainer.step}")
+            # (and the name of its file has seconds only, so that of two in one second one would be lost)
+            self.events = EventsWriter(str(folder / "events"), f".{time.time_ns()}")
             if trainer.step:
                 self._write(Event(session_log=SessionLog(status=SessionLog.START), step=trainer.step + 1))
             else:

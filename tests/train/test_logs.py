@@ -33,7 +33,7 @@ def test_a_resumed_run_has_each_step_once(small, finished, tmp_path, monkeypatch
     first = new_run(small, tmp_path / "parts", quiet=True)
     interrupted(first, monkeypatch, 3)
     with first.run.steps.open("a", encoding="utf-8") as file:  # a killed run told of more than it saved
-        file.write("4,1,0.03,9.9,0\n5,1,0.")
+        file.write("4,1,0.03,9.9,0\n1")
     resumed_run(tmp_path / "parts", quiet=True)[0].fit()
     assert first.run.steps.read_bytes() == finished[0].run.steps.read_bytes()
 

@@ -15,6 +15,7 @@ from minicnn.train.report import duration
 MOST_IN_MATRIX = 20  # classes; of more, a matrix cannot be read
 MOST_ROWS = 15  # of a list that begins with the worst; the others are folded
 MOST_CLASSES = 300
+ALWAYS = ("model", "data", "size", "epochs", "batch_size", "optimizer", "lr", "schedule", "seed")  # options shown
 
 
 def headline(story: Story) -> str:
@@ -150,16 +151,18 @@ def classes(story: Story) -> str:
 
 
 def settings(story: Story) -> str:
-    """The effective options, those that were chosen in bold, and what they ran on."""
-    chosen = {f.name for f in dataclasses.fields(story.args) if getattr(story.args, f.name) != f.default}
-    options = [(name.replace("_", " "), str(value), name in chosen) for name, value in story.args.as_dict().items()]
+    """The options in force, first those that were chosen, and what they ran on."""
+    values = [(f, getattr(story.args, f.name)) for f in dataclasses.fields(story.args)]
+    chosen, others = (
+        [(f.name.replace("_", " "), str(v)) for f, v in values if (f.name in ALWAYS or v != f.default) == shown]
+        for shown in (True, False)
+    )
     seconds = column(story, "seconds")
     facts = dict(story.facts)
     if seconds:
         facts |= {"time an epoch": f"{statistics.median(seconds):.3g} s (median)"}
-    ran = [(name, text, False) for name, text in facts.items()]
-    note = '<p class="soft">Bold: not the default.</p>'
-    return columns(section("Configuration", note + _facts(options)) + section("Ran with", _facts(ran)))
+    folded = f"<details><summary>{len(others)} more, as by default</summary>{_facts(others)}</details>"
+    return columns(section("Configuration", _facts(chosen) + folded) + section("Ran with", _facts(facts.items())))
 
 
 def commands(story: Story) -> str:
@@ -204,11 +207,8 @@ def _scrolled(kind: str, head: str, rows: Iterable[str]) -> str:
     )
 
 
-def _facts(rows: Iterable[tuple[str, str, bool]]) -> str:
-    lines = [
-        f'<tr{" class=chosen" if bold else ""}><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>'
-        for name, text, bold in rows
-    ]
+def _facts(rows: Iterable[tuple[str, str]]) -> str:
+    lines = [f'<tr><th scope="row">{escape(name)}</th><td>{escape(text)}</td></tr>' for name, text in rows]
     return f'<table class="facts">{"".join(lines)}</table>'
 
 
