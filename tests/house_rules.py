@@ -38,7 +38,9 @@ ORDER = (
     ("minicnn.nn", "minicnn.optim", "minicnn.gradcheck"),
     ("minicnn.fusion",),
     ("minicnn.models",),
-    ("minicnn", "minicnn.train", "minicnn.inspect", "minicnn.slides", "minicnn.summary"),
+    ("minicnn", "minicnn.train", "minicnn.instruments", "minicnn.slides", "minicnn.summary"),
+    ("minicnn.parallel",),
+    ("minicnn.study",),
     ("minicnn.cli", "minicnn.__main__"),
     ("benchmarks",),
 )
