@@ -22,7 +22,7 @@ def everything(folder: Path) -> dict[str, Any]:
                 del row[name]
         state.get("part", {}).pop("seconds", None)
         del state["args"]["workers"], state["args"]["checkpoint_every"]
-        found |= {f"{path.name} {name}": array for name, array in arrays.items()} | {path.name: state}
+        found |= {f"{path.name} {name}": value for name, value in (arrays | state).items()}
     with run.metrics.open(encoding="utf-8", newline="") as file:
         found["metrics"] = [{k: v for k, v in row.items() if k not in CLOCK} for row in csv.DictReader(file)]
     return found
