@@ -70,3 +70,7 @@ class CheckpointError(MinicnnError, ValueError):
 
 class NonFiniteLossError(MinicnnError, FloatingPointError):
     """A training whose loss or weights became NaN or infinite."""
+
+
+class RankError(MinicnnError, RuntimeError):
+    """A rank of a job that did not come to where the others wait for it."""

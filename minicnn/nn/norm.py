@@ -12,6 +12,7 @@ from minicnn.nn import init
 from minicnn.nn.module import Module
 from minicnn.nn.parameter import Parameter
 from minicnn.ops.geometry import integer
+from minicnn.ops.sync_norm import Ranks, sync_batch_norm
 from minicnn.tensor import Tensor, as_array
 
 
@@ -59,6 +60,7 @@ class _BatchNorm(_Running):
     """Batch norm; with ``momentum=None`` the running statistics are the plain average over all batches seen."""
 
     op = "batch_norm"
+    ranks: Ranks | None = None  # whose batches share their statistics in training (minicnn.parallel.synchronise)
 
     def __init__(
         self,
@@ -77,7 +79,11 @@ class _BatchNorm(_Running):
         if momentum is None:
             momentum = 1 / (seen.item() + 1) if learning and seen is not None else 0.0
         training = self.training or self.running_mean is None
-        y = ops.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training, momentum, self.eps)
+        state = x, self.running_mean, self.running_var, self.weight, self.bias
+        if self.ranks is None or not self.training or is_abstract_mode():
+            y = ops.batch_norm(*state, training, momentum, self.eps)
+        else:
+            y = sync_batch_norm(*state, momentum, self.eps, self.ranks)
         if learning and seen is not None:
             count = seen.data
             count += 1
