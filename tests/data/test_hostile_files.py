@@ -267,6 +267,13 @@ def test_labels_must_fit(tmp_path: Path, labels: np.ndarray, message: str) -> No
         read_pair(tmp_path / "images", tmp_path / "labels", 10)
 
 
+@pytest.mark.parametrize("members", [[("bomb", bytes(30_000_000)), *GOOD], [("n" * 3_000_000, b""), *GOOD]])
+def test_an_archive_is_not_unpacked_without_end(tmp_path: Path, members: list[Case]) -> None:
+    (tmp_path / "bomb.tgz").write_bytes(packed(members))
+    with pytest.raises(DataError, match=r"bomb\.tgz unpacks to more than 1,000,000 bytes"):
+        tar_reader(tmp_path / "bomb.tgz")
+
+
 def test_a_bomb_in_a_matlab_file_is_not_unpacked(tmp_path: Path) -> None:
     (tmp_path / "bomb.mat").write_bytes(MAT[:128] + element(15, zlib.compress(element(14, bytes(30_000_000)), 9)))
     with pytest.raises(DataError, match=r"bomb\.mat is damaged, or unpacks to more than 1,000,000 bytes"):
