@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from minicnn import models
 from minicnn.data import augment as A
 from minicnn.data.augment.crops import resize_into
 from minicnn.errors import DataError
@@ -111,6 +112,7 @@ def test_centre_crop_is_the_middle_of_the_resized_image() -> None:
     images = images_of(3, h=20, w=31)
     plain = A.CentreCrop(8)(images, [])
     np.testing.assert_array_equal(plain, images[:, :, 6:14, 12:20])  # torchvision's int(round(11.5)) is 12
+    np.testing.assert_array_equal(plain, models.Crops(8, 1)(images)[0])  # the view that an ensemble takes
     resized = A.CentreCrop(8, resize=10)(images, [])
     middle = np.einsum("ih,nchw,jw->ncij", triangle(20, 10), images.astype(np.float64), triangle(31, 15))
     assert np.abs(resized - middle[:, :, 1:9, 4:12]).max() <= 1e-5 * np.abs(middle).max()
