@@ -27,6 +27,7 @@ REQUIRED = (
     "rich",
     "matplotlib",
     "pillow",
+    "pooch",
     "safetensors",
     "tomli-w",
     "platformdirs",
