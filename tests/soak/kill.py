@@ -72,10 +72,11 @@ def soak(folder: Path, times: int, rng: random.Random) -> Iterator[Kill]:
     """Kill ``times`` times; yields each. **Raises** Difference at the first run that ends with another bit."""
     whole = folder / "whole"
     process = start(*OPTIONS, "--out", whole)
-    _until_first_step(process)
+    _until(process, "folder")
     began = time.monotonic()
-    finished(whole, process)
+    _until(process, "epoch 12/12")
     takes = time.monotonic() - began
+    finished(whole, process)
     expected, kills, number = everything(whole), 0, 0
     while kills < times:
         number += 1
@@ -105,7 +106,7 @@ def _wait(process: subprocess.Popen[str], takes: float, rng: random.Random) -> f
     """Kill at a random moment of the run and return when; None when it came to its end before."""
     began = time.monotonic()
     if rng.random() > STARTING:
-        _until_first_step(process)
+        _until(process, "folder")  # the last line before the first step
     try:
         process.wait(rng.random() * takes / 2)
     except subprocess.TimeoutExpired:
@@ -115,10 +116,11 @@ def _wait(process: subprocess.Popen[str], takes: float, rng: random.Random) -> f
     return None
 
 
-def _until_first_step(process: subprocess.Popen[str]) -> None:
+def _until(process: subprocess.Popen[str], start: str) -> None:
+    """Read what the run says up to the line that starts so."""
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("folder"):  # the last line before it
+        if line.startswith(start):
             break
 
 
