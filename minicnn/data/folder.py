@@ -156,7 +156,6 @@ def _notes(listing: Listing, parts: Mapping[str, Sequence[Entry]], problems: lis
         notes.append(f"left out: {_summary(listing, problems)}")
     if listing.others:
         first = ", ".join(map(shown, listing.others[:SHOWN]))
-        notes.append(
-            f"{len(listing.others):,} other files are not read: {first}{', ...' * (len(listing.others) > SHOWN)}"
-        )
+        count = "1 other file is" if len(listing.others) == 1 else f"{len(listing.others):,} other files are"
+        notes.append(f"{count} not read: {first}{', ...' * (len(listing.others) > SHOWN)}")
     return tuple(notes)

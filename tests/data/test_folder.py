@@ -198,7 +198,7 @@ def test_bad_pictures_are_left_out_and_told(pets: Path) -> None:
     assert not any("bad" in file or "hidden" in file for part in files(pets).values() for file in part)
     told = "\n".join(train.notes)
     assert "left out: 4 of 30 pictures cannot be read; the first 3: dog/bad0.png: it is empty; dog/bad1.png: " in told
-    assert "1 other files are not read: dog/notes.txt" in told and "classes (training/validation/test): cat " in told
+    assert "1 other file is not read: dog/notes.txt" in told and "classes (training/validation/test): cat " in told
     assert "mean 0." in told
     with pytest.raises(DataError, match=r"4 of 30 pictures cannot be read; the first 3: dog/bad0\.png: it is empty"):
         data.load(pets, size=8, on_error="raise")
