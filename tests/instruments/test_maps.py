@@ -1,0 +1,90 @@
+"""Maps and gradients, on nets small enough to be differentiated by hand."""
+
+import numpy as np
+import pytest
+
+from minicnn import Tensor, models, nn
+from minicnn.errors import ArgumentError
+from minicnn.instruments.maps import (
+    answer,
+    cam,
+    feature_maps,
+    first_filters,
+    grad_cam,
+    pixel_gradient,
+    quadrilaterals,
+    saliency,
+)
+from tests.close import assert_close
+
+
+@pytest.fixture
+def net():
+    return nn.Sequential(
+        conv=nn.Conv2d(2, 4, 3), relu=nn.ReLU(), mean=nn.GlobalAvgPool2d(), flat=nn.Flatten(), fc=nn.Linear(4, 3)
+    ).double()
+
+
+def test_cam_by_hand_and_grad_cam_is_its_positive_part(net, random):
+    x, classes = random.standard_normal((2, 2, 6, 7)), np.array([2, 0])
+    maps = np.stack([feature_maps(net, image, ["relu"])["relu"] for image in x])
+    found = cam(net, x, classes)
+    weights = net.fc.weight.numpy()
+    assert_close(found, np.einsum("nc,nchw->nhw", weights[classes], maps), 1e-12)
+    # the mean over all places of the logit's gradient by A[c] is w[c] / (H W)
+    assert_close(grad_cam(net, x, classes, "relu") * 20, np.maximum(found, 0), 1e-12)
+    scores = found.mean((1, 2)) + net.fc.bias.numpy()[classes]
+    assert_close(scores, net(Tensor(x)).numpy()[[0, 1], classes], 1e-12)
+    assert np.array_equal(answer(net, x), net(Tensor(x)).numpy().argmax(1))
+
+
+def test_three_rules_for_a_relu_by_hand(random):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 3)).double()
+    x, k = random.standard_normal((1, 1, 2, 2)), 1
+    (a, b), (c, d), (e, _) = ([net[i].weight.numpy(), net[i].bias.numpy()] for i in (1, 3, 5))
+    first = a @ x.ravel() + b
+    second = c @ np.maximum(first, 0) + d
+    for rule in ("gradient", "guided", "deconvnet"):
+        back = e[k]
+        for before, matrix in ((second, c), (first, a)):
+            back = back * ((rule == "deconvnet") | (before > 0)) * ((rule == "gradient") | (back > 0))
+            back = back @ matrix
+        assert_close(pixel_gradient(net, x, [k], rule), back.reshape(x.shape), 1e-12, what=rule)
+    assert_close(saliency(net, x, [k]), np.abs(pixel_gradient(net, x, [k]))[:, 0], 1e-15)
+
+
+def test_networks_of_the_catalog(random):
+    net = models.create("resnet20_cifar10")
+    x = random.standard_normal((1, 3, 32, 32)).astype(np.float32)
+    k = answer(net, x)
+    assert_close(grad_cam(net, x, k) * 64, np.maximum(cam(net, x, k), 0), 1e-4)
+    for rule in ("guided", "deconvnet"):
+        assert pixel_gradient(net, x, k, rule).shape == x.shape
+    assert first_filters(net).shape == (16, 3, 3, 3)
+    assert net.training and all(p.requires_grad and p.grad is None for p in net.parameters())
+    assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_what_is_refused(net, random):
+    x = random.standard_normal((1, 2, 6, 6))
+    with pytest.raises(ArgumentError, match="names no stages"):
+        grad_cam(net, x, [0])
+    with pytest.raises(ArgumentError, match="fix: grad_cam"):
+        cam(models.create("lenet5"), random.standard_normal((1, 1, 32, 32)).astype(np.float32), [0])
+    with pytest.raises(ArgumentError, match="expected one of gradient"):
+        pixel_gradient(net, x, [0], "guide")
+    with pytest.raises(ArgumentError, match=r"has no nn\.ReLU"):
+        pixel_gradient(nn.Sequential(nn.Flatten(), nn.Linear(72, 3)).double(), x, [0], "guided")
+
+
+def test_the_corners_that_a_transformer_reads(random):
+    net = models.create("stn_mnist_tutorial")
+    x = random.standard_normal((2, 1, 28, 28)).astype(np.float32)
+    rim = [[-0.5, -0.5], [27.5, -0.5], [27.5, 27.5], [-0.5, 27.5]]
+    assert_close(quadrilaterals(net, x)["transformer"], [rim, rim], 1e-6)
+    # half as wide, moved right by a quarter of the image: the columns 14 to 28, of the rows all
+    net.transformer.localisation.fc2.bias.copy_(np.array([0.5, 0, 0.5, 0, 1, 0], np.float32))
+    moved = [[13.5, -0.5], [27.5, -0.5], [27.5, 27.5], [13.5, 27.5]]
+    assert_close(quadrilaterals(net, x)["transformer"][1], moved, 1e-6)
+    # its first column is the middle of the first half pixel there: 13.75
+    assert_close(net.transformer(Tensor(x)).numpy()[..., 0], 0.25 * x[..., 13] + 0.75 * x[..., 14], 1e-5)
