@@ -85,7 +85,10 @@ def _a_picture():
 
 WRONG = [
     (("--model", "lenet6"), "no model is called 'lenet6'; nearest: lenet5"),
-    (("--data", "nosuch"), "there is no dataset 'nosuch'; available: digit_addition, digits, distorted_digits, shapes"),
+    (
+        ("--data", "nosuch"),
+        "there is no dataset and no folder 'nosuch'; available: cifar10, cifar100, digit_addition, digits",
+    ),
     (("--data", "digit"), "did you mean 'digits'?"),
     (("--lr", "-1"), "lr=-1.0 is no learning rate, expected a positive number"),
     (("--lr", "nan"), "lr=nan is no learning rate"),
@@ -97,6 +100,10 @@ WRONG = [
     (("--optimizer", "sdg"), "'sdg' is not one of"),
     (("--size", "48"), "lenet5 was made for images of 1x32x32 and cannot take 1x48x48"),
     (("--size", "1"), "cannot take 1x1x1"),
+    (
+        ("--checkpoint-every", "1m"),
+        "checkpoint_every='1m', expected a number of steps such as 100, of seconds such as 60s",
+    ),
     (("--device", "gpu"), "or go without: --device cpu"),
     (("--device", "gpuu"), "device 'gpuu' is unknown"),
     (("--out", "full"), "--out full is not empty; fix: another folder"),
