@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from minicnn.errors import ArgumentError, DeviceError, DTypeError, MinicnnError
 from minicnn.kernels.arrays import STORAGE_DTYPES, Array, cupy, device_of, is_cupy
+from minicnn.kernels.conv import tiles
 from minicnn.kernels.conv.winograd import layout
 from minicnn.kernels.precision import float32_precision
 from minicnn.kernels.window import Window2d
@@ -38,6 +39,8 @@ DIRECT_LARGER_GROUPS, DIRECT_LARGER_SIZE = 12, 64
 POINTWISE_PIXELS = 256
 # What an entry of the columns costs on the CPU, in multiply-adds of the product (0.4 nanoseconds; one takes 0.02).
 COLUMN = 20
+# What one costs in a tile of registers, which needs no columns (tiles.py): measured where Winograd is as fast.
+TILE = 0.9
 
 ASSUMED_CAPABILITY = 90  # of the GPU that ``explain`` speaks of where none is
 
@@ -145,9 +148,9 @@ def choose(knob: str, n: int, c: int, k: int, window: Window2d, groups: int, pla
         kind = "float32 as TF32" if place.dtype == "float32" else place.dtype
         return Choice("implicit_gemm", f"{kind} on {place.device}: tensor cores, columns gathered on the way")
     if knob == "auto" and _winograd_trouble(window, place) is None:
-        columns, tiles = _costs(n, c // groups, filters, window)
-        if tiles < columns:
-            saved = f"{columns / tiles:.1f} times less work than with columns, by the cost model"
+        plain, winograd = _costs(n, c // groups, filters, window)
+        if winograd < plain:
+            saved = f"{plain / winograd:.1f} times less work than without, by the cost model"
             return Choice("winograd", f"3x3, stride 1, {c // groups} channels and {filters} filters a group: {saved}")
     plan, reason = _by_shape(n, filters, window, place)
     return Choice(
@@ -156,9 +159,11 @@ def choose(knob: str, n: int, c: int, k: int, window: Window2d, groups: int, pla
 
 
 def _costs(n: int, channels: int, filters: int, window: Window2d) -> tuple[float, float]:
-    """What a convolution costs with columns and with Winograd's tiles, in multiply-adds."""
-    columns = n * window.oh * window.ow * window.taps * channels * (filters + COLUMN)
-    return columns, layout(n, window, channels, filters).cost(n, channels, filters)
+    """What a convolution costs without and with Winograd's tiles, in multiply-adds."""
+    entry = TILE * filters if tiles.fits(window) else filters + COLUMN
+    return n * window.oh * window.ow * window.taps * channels * entry, layout(n, window, channels, filters).cost(
+        n, channels, filters
+    )
 
 
 def _direct_reason(channels: int, filters: int, window: Window2d, groups: int, place: Place) -> str | None:
@@ -179,7 +184,9 @@ def _by_shape(n: int, filters: int, window: Window2d, place: Place) -> Choice:
         return Choice("pointwise", "1x1, stride 1, no padding: the image is its own column matrix")
     if window.is_pointwise:
         return Choice("im2col", f"1x1, but only {pixels} pixels: one GEMM over several of the {n} images")
-    return Choice("im2col", f"filters a group: {filters}, taps: {window.taps}: columns and GEMM")
+    registers = place.device == "cpu" and tiles.fits(window)
+    how = "sums in registers, the columns never made" if registers else "columns and GEMM"
+    return Choice("im2col", f"filters a group: {filters}, taps: {window.taps}: {how}")
 
 
 def explain(

@@ -20,7 +20,8 @@ from minicnn.kernels.arrays import Array
 from minicnn.kernels.conv.workspace import scratch
 from minicnn.kernels.window import Window2d
 
-PLACES = 512  # with fewer outputs an image does not pay for packing the filters
+PLACES = 32  # with fewer outputs an image does not pay for packing the filters
+POINTWISE_PLACES = 512  # what BLAS reads in place, it multiplies faster up to here
 ENTRIES = 196_608  # that a unit lays out: 768 KiB of float32
 UNITS = 4
 
@@ -42,7 +43,8 @@ def enough_registers() -> bool:
 
 def fits(window: Window2d) -> bool:
     """Whether a convolution has enough outputs for tiles, and this processor the registers."""
-    return window.oh * window.ow >= PLACES and enough_registers()
+    enough = POINTWISE_PLACES if window.is_pointwise else PLACES
+    return window.oh * window.ow >= enough and enough_registers()
 
 
 def _layout(window: Window2d, lines: int) -> _Layout:

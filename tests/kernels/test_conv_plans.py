@@ -24,7 +24,8 @@ from tests.ops.cases_conv import both, conv2d_oracle, conv_geometry, conv_transp
 SIZES = ("UNITS", "ENTRIES", "BLOCK", "SMALL", "ROWS", "PARTS")
 CUTS = {"alone": (99, 1, 1, 1, 1, 3), "parts": (3, 97, 13, 31, 5, 2), "used": ()}
 CUTS |= {"tiles": (), "small tiles": ()}
-TILES: dict[str, dict[str, int]] = {"tiles": {"PLACES": 1}, "small tiles": {"PLACES": 1, "ENTRIES": 97, "UNITS": 3}}
+EVERYWHERE = {"PLACES": 1, "POINTWISE_PLACES": 1}
+TILES: dict[str, dict[str, int]] = {"tiles": EVERYWHERE, "small tiles": {**EVERYWHERE, "ENTRIES": 97, "UNITS": 3}}
 
 # Those for any geometry on the CPU; the other two have tests of their own.
 PLANS = sorted(set(conv.PLANS) - {"implicit_gemm", "winograd"})
@@ -174,7 +175,7 @@ BRANCHES = [
     ("pointwise", "its own column matrix", (2, 3, 16, 16), (4, 3, 1, 1), {}),
     ("pointwise", "its own column matrix", (2, 3, 16, 16), (1, 3, 1, 1), {}),
     ("pointwise", "its own column matrix", (1, 3, 2, 2), (4, 3, 1, 1), {}),
-    ("winograd", "less work than with columns", (4, 32, 16, 16), (8, 32, 3, 3), {"padding": 1}),
+    ("winograd", "less work than without", (4, 64, 16, 16), (128, 64, 3, 3), {"padding": 1}),
     ("im2col", "taps: 9", (2, 3, 16, 16), (8, 3, 3, 3), {"padding": 1}),
     ("im2col", "taps: 1", (1, 3, 7, 7), (4, 3, 1, 1), {"stride": 2}),
     ("im2col", "taps: 1", (1, 3, 7, 7), (4, 3, 1, 1), {"padding": ((1, 0), (0, 0))}),

@@ -117,7 +117,7 @@ CHOICES = [
     ("im2col", "no tensor cores: float32 is multiplied in 'highest'", A100, "float32", "highest", (8, 4)),
     ("im2col", "do not multiply float64", A100, "float64", "tf32", (8, 4)),
     ("im2col", "capability 7.5", T4, "float16", "highest", (8, 4)),
-    ("im2col", "columns and GEMM", ("cpu", 0), "float32", "tf32", (8, 4)),
+    ("im2col", "filters a group: 8, taps: 9", ("cpu", 0), "float32", "tf32", (8, 4)),
     ("direct", "filters a group: 1", A100, "float16", "highest", (4, 1)),
 ]
 
