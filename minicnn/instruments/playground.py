@@ -42,10 +42,11 @@ def filtered(picture: Any, kernel: Any) -> np.ndarray:
 
 
 def displayed(values: Any, kernel: Any) -> np.ndarray:
-    """Filtered values of a picture in 0..1 as one can see them: of a kernel that sums to 0, grey is 0."""
+    """Filtered values of a picture in 0..1 as one can see them: of a kernel that sums to 0, grey is 0, and the largest
+    answer is black or white."""
     taps = np.asarray(KERNELS[kernel] if isinstance(kernel, str) else kernel)
     if abs(taps.sum()) < 1e-9:
-        values = 0.5 + values / np.abs(taps).sum() * 2
+        values = 0.5 + values / max(2 * np.abs(values).max(), 1e-3)
     return np.clip(values, 0.0, 1.0)
 
 

@@ -1,0 +1,187 @@
+"""The pictures of the instruments, as PNG files: figures without a display, and nothing but matplotlib."""
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+INK, GREY, BLUE, RED, GREEN = "#24313d", "#5f6b76", "#2a6f97", "#c1440e", "#3b7d4f"
+GAP = "#c6d2dc"  # between tiles: no shade of grey
+
+
+def figure(width: float, height: float) -> Any:
+    """A matplotlib figure without pyplot: no display, no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(made)
+    return made
+
+
+def png(made: Any) -> bytes:
+    """A figure as the bytes of a PNG file."""
+    stream = io.BytesIO()
+    made.savefig(stream, format="png", dpi=120)
+    return stream.getvalue()
+
+
+def plain(axis: Any) -> Any:
+    """Two spines, quiet ticks."""
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(colors=GREY, labelsize=9)
+    return axis
+
+
+def visible(picture: Any) -> np.ndarray:
+    """A picture (C, H, W) of any values as (H, W, 3) in 0..1: the least becomes 0, the largest 1."""
+    values = np.asarray(picture, np.float64)
+    values = values[:3] if len(values) >= 3 else values[:1].repeat(3, 0)
+    low, high = values.min(), values.max()
+    return np.asarray(((values - low) / (high - low or 1.0)).transpose(1, 2, 0))
+
+
+def signed(values: Any) -> np.ndarray:
+    """Signed values (C, H, W) as (H, W, 3) in 0..1: 0 is grey, the largest of either sign black or white."""
+    return visible(np.concatenate([values, -np.asarray(values)], axis=2))[:, : values.shape[2]]
+
+
+def draw_grid(
+    pictures: Mapping[str, Any], columns: int = 4, side: float = 2.4, title: str = "", colours: str = "gray"
+) -> bytes:
+    """Named pictures side by side: (H, W) by a colour map, (H, W, 3) as they are."""
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    made = figure(side * columns, (side + 0.3) * rows + (0.4 if title else 0))
+    axes = made.subplots(rows, columns, squeeze=False).ravel()
+    for axis in axes:
+        axis.axis("off")
+    for axis, (name, values) in zip(axes, pictures.items(), strict=False):
+        axis.imshow(values, cmap=colours, interpolation="nearest")
+        axis.set_title(name, fontsize=9, color=INK)
+    if title:
+        made.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
+    return png(made)
+
+
+def draw_tiles(maps: np.ndarray, title: str, most: int = 64) -> bytes:
+    """Maps (K, H, W), each on a scale of its own, as one mosaic; of more than ``most`` the first."""
+    shown = maps[:most]
+    columns = int(np.ceil(np.sqrt(len(shown))))
+    rows = -(-len(shown) // columns)
+    h, w = shown.shape[1:]
+    mosaic = np.full((rows * (h + 1) - 1, columns * (w + 1) - 1), np.nan)
+    for k, values in enumerate(shown):
+        row, column = divmod(k, columns)
+        low, high = values.min(), values.max()
+        tile = (values - low) / (high - low or 1.0)
+        mosaic[row * (h + 1) : row * (h + 1) + h, column * (w + 1) : column * (w + 1) + w] = tile
+    made = figure(5, 5 * mosaic.shape[0] / mosaic.shape[1] + 0.4)
+    axis = made.subplots()
+    axis.set_facecolor(GAP)
+    axis.imshow(mosaic, cmap="gray", interpolation="nearest")
+    axis.spines[:].set_visible(False)
+    axis.set(xticks=[], yticks=[])
+    more = f", the first {most} of {len(maps)}" if len(maps) > most else ""
+    axis.set_title(title + more, loc="left", fontsize=10, color=INK)
+    return png(made)
+
+
+def draw_filters(weights: np.ndarray, title: str) -> bytes:
+    """Filters (K, C, KH, KW): of three input channels in colour, else the first channel, grey 0 in the middle."""
+    colour = weights.shape[1] == 3
+    reach = np.abs(weights).max(axis=(1, 2, 3), keepdims=True)
+    shown = 0.5 + weights / np.where(reach > 0, reach, 1) / 2
+    if not colour:
+        return draw_tiles(shown[:, 0], title)
+    columns = int(np.ceil(np.sqrt(len(shown))))
+    rows, (h, w) = -(-len(shown) // columns), shown.shape[2:]
+    mosaic = np.full((rows * (h + 1) - 1, columns * (w + 1) - 1, 3), 0.82)
+    for k, values in enumerate(shown):
+        row, column = divmod(k, columns)
+        mosaic[row * (h + 1) : row * (h + 1) + h, column * (w + 1) : column * (w + 1) + w] = values.transpose(1, 2, 0)
+    return draw_grid({title: mosaic}, side=5)
+
+
+def overlaid(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """A heat map (h, w), enlarged, over a picture (H, W, 3): (H, W, 3)."""
+    from matplotlib import colormaps
+
+    from minicnn.data.resize import resize_bilinear
+
+    large = resize_bilinear(np.asarray(heat, np.float32)[None, None], picture.shape[:2])[0, 0]
+    large = np.clip(large / (large.max() or 1.0), 0, 1)
+    warm = colormaps["inferno"](large)[..., :3]
+    share = 0.75 * large[..., None]
+    return np.asarray((1 - share) * picture + share * warm)
+
+
+def draw_outlines(picture: np.ndarray, outlines: Mapping[str, np.ndarray]) -> bytes:
+    """Quadrilaterals (4, (x, y)) in pixels over a picture (H, W, 3), which keeps a margin for what lies outside."""
+    made = figure(4.5, 4.8)
+    axis = made.subplots()
+    axis.imshow(picture, interpolation="nearest")
+    h, w = picture.shape[:2]
+    for colour, (name, corners) in zip((RED, BLUE, GREEN) * len(outlines), outlines.items(), strict=False):
+        ring = np.vstack([corners, corners[:1]])
+        axis.plot(ring[:, 0], ring[:, 1], color=colour, linewidth=2, label=name)
+        axis.plot(*corners[0], "o", color=colour)
+    every = np.vstack([*outlines.values(), [[-0.5, -0.5], [w - 0.5, h - 0.5]]])
+    low, high = every.min(0) - 0.05 * w, every.max(0) + 0.05 * w
+    axis.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]))
+    axis.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.02))
+    axis.set_title("what the transformer reads; the dot is its top left", loc="left", fontsize=10, color=INK)
+    axis.set_axis_off()
+    return png(made)
+
+
+def draw_field(field: Any, title: str) -> bytes:
+    """An effective receptive field as a heat map of roots, with the theoretical one as a frame."""
+    made = figure(5.4, 4.8)
+    axis = made.subplots()
+    top = field.weights.max() or 1.0
+    shown = axis.imshow(np.sqrt(field.weights / top), cmap="inferno", interpolation="nearest", vmin=0, vmax=1)
+    bar = made.colorbar(shown, ax=axis, shrink=0.8)
+    bar.set_ticks([0, 0.1**0.5, 0.25**0.5, 0.5**0.5, 1], labels=["0", "10 %", "25 %", "50 %", "100 %"])
+    bar.set_label("gradient, share of the largest", color=GREY, fontsize=9)
+    if field.box is not None:
+        y, bottom, x, right = field.box
+        xs, ys = [x, right, right, x, x], [y, y, bottom, bottom, y]
+        axis.plot(np.array(xs) - 0.5, np.array(ys) - 0.5, color="#7fd1ff", linewidth=1.5, clip_on=False)
+    axis.set_title(title, loc="left", fontsize=10, color=INK)
+    axis.tick_params(colors=GREY, labelsize=9)
+    return png(made)
+
+
+def draw_bars(values: Mapping[str, float], title: str, label: str, line: float | None = None) -> bytes:
+    """A bar a name; ``line`` is what they are compared with."""
+    made = figure(max(6.0, 0.16 * len(values) + 2), 3.8)
+    axis = plain(made.subplots())
+    axis.bar(range(len(values)), list(values.values()), color=BLUE, width=0.75)
+    if line is not None:
+        axis.axhline(line, color=RED, linewidth=1.2)
+    axis.set_xticks(range(len(values)), list(values), rotation=90, fontsize=7)
+    axis.set_ylabel(label, color=GREY)
+    axis.set_title(title, loc="left", fontsize=11, color=INK)
+    axis.margins(x=0.01)
+    return png(made)
+
+
+def draw_lines(panels: Sequence[tuple[str, str, str, Sequence[float], Sequence[float], bool]]) -> bytes:
+    """Curves side by side: (title, label of x, label of y, xs, ys, whether y is logarithmic) each."""
+    from matplotlib.ticker import MaxNLocator
+
+    made = figure(4.2 * len(panels), 3.6)
+    for axis, (title, below, left, xs, ys, log) in zip(
+        made.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        plain(axis).plot(xs, ys, color=BLUE, marker="o", markersize=4, linewidth=1.6)
+        if log:
+            axis.set_yscale("log")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axis.set_xlabel(below, color=GREY)
+        axis.set_ylabel(left, color=GREY)
+        axis.set_title(title, loc="left", fontsize=10, color=INK)
+        axis.grid(alpha=0.2)
+    return png(made)

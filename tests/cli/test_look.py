@@ -1,0 +1,66 @@
+"""``minicnn look``: every command once, on small things."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from minicnn.cli.look import command
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "picture.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 50, 3), np.uint8)).save(path)
+    return path
+
+
+def test_every_command_of_the_group_has_help_and_json(minicnn):
+    for name in command.commands:
+        done = minicnn("look", name, "--help")
+        assert done.code == 0 and "--json" in done.out, name
+
+
+def test_inside(minicnn, picture, tmp_path):
+    done = minicnn("look", "inside", "stn_mnist_tutorial", picture, "--out", "seen", "--json")
+    assert done.code == 0 and "random weights" in done.err
+    files = json.loads(done.out)["files"]
+    assert {"seen/filters.png", "seen/where.png", "seen/transformer.png", "seen/index.html"} <= set(files)
+    page = (tmp_path / "seen/index.html").read_text(encoding="utf-8")
+    assert page.count("data:image/png;base64,") == len(files) - 1 and "http" not in page
+    assert not re.search(r'(src|href)="(?!data:)', page)
+    for file in files[:-1]:
+        with Image.open(tmp_path / file) as made:
+            assert made.width > 200
+
+
+@pytest.mark.slow
+def test_inside_a_run(minicnn, run_folder, picture):
+    done = minicnn("look", "inside", run_folder, picture)
+    assert done.code == 0 and "index.html" in done.out and not done.err
+    assert "expected one of 0 to 9" in minicnn("look", "inside", run_folder, picture, "--class", "10").err
+    done = minicnn("look", "blocks", run_folder)
+    assert done.code == 2 and "has no residual blocks" in done.err
+
+
+def test_field(minicnn):
+    told = json.loads(minicnn("look", "field", "lenet5", "--layer", "conv1", "--draws", "2", "--json").out)
+    assert told["box"] == [14, 19, 14, 19] and told["files"] == ["look/field.png"]
+    assert "nearest" in minicnn("look", "field", "lenet5", "--layer", "conv11").err
+
+
+def test_kernels(minicnn, picture):
+    told = json.loads(minicnn("look", "kernels", picture, "--size", "32", "--json").out)
+    assert told["ranks"]["sobel x"] == 1 and told["ranks"]["laplacian"] == 2
+
+
+@pytest.mark.slow
+def test_charts(minicnn):
+    assert minicnn("look", "charts").out.split() == ["look/balls.png", "look/scaling.png", "look/depth.png"]
+
+
+def test_what_is_refused(minicnn, tmp_path):
+    assert minicnn("look", "blocks", tmp_path / "none").code == 2
+    assert minicnn("look", "inside", "lenet55", "x.png").code == 2
