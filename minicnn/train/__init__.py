@@ -2,6 +2,7 @@
 
 import dataclasses
 import platform
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from minicnn.train.checkpoint import Checkpoint, load_checkpoint, save_checkpoin
 from minicnn.train.evaluate import Evaluation, evaluate
 from minicnn.train.interrupt import Interrupted
 from minicnn.train.loop import Result, Trainer
+from minicnn.train.recipes import origin_of, resolve
 from minicnn.train.run import RunFolder
 
 __all__ = [
@@ -27,10 +29,14 @@ __all__ = [
     "evaluate",
     "load_checkpoint",
     "new_run",
+    "resolve",
     "resumed_run",
     "save_checkpoint",
     "train",
 ]
+
+
+Make = Callable[[TrainArgs, RunFolder, bool], Trainer]
 
 
 def train(args: TrainArgs | None = None, out: str | Path | None = None, quiet: bool = False) -> Result:
@@ -38,40 +44,51 @@ def train(args: TrainArgs | None = None, out: str | Path | None = None, quiet: b
     return new_run(args or TrainArgs(), out, quiet).fit()
 
 
-def new_run(args: TrainArgs, out: str | Path | None = None, quiet: bool = False) -> Trainer:
-    """A trainer before its first step, its new folder made; no folder is left when the options do not fit."""
+def new_run(
+    args: TrainArgs,
+    out: str | Path | None = None,
+    quiet: bool = False,
+    origin: Mapping[str, str] | None = None,
+    make: Make = Trainer,
+) -> Trainer:
+    """A trainer before its first step, its new folder made; no folder is left when the options do not fit.
+
+    ``origin`` says where each option came from, as `resolve` tells it; it is saved with them. ``make`` is the kind of
+    trainer.
+    """
     run = RunFolder.create(out, args.model, Path(args.data).expanduser().resolve().name)  # of a folder, its last name
     try:
-        trainer = Trainer(args, run, quiet)
+        trainer = make(args, run, quiet)
         with run.locked():
             if run.args.exists():
                 raise ArgumentError(f"train: another run has just begun in {run.folder}; fix: another folder")
-            write_args(trainer)
+            write_args(trainer, origin)
     except BaseException:
         run.discard()
         raise
     return trainer
 
 
-def resumed_run(folder: str | Path, quiet: bool = False, **changed: Any) -> tuple[Trainer, str]:
+def resumed_run(folder: str | Path, quiet: bool = False, make: Make = Trainer, **changed: Any) -> tuple[Trainer, str]:
     """The trainer of the run in ``folder`` as its ``last`` checkpoint left it, and a note when that was damaged.
 
     ``changed`` replaces options; with other ``epochs`` the learning rates differ from those of an uninterrupted run.
     """
     run = RunFolder.open(folder)
     args = dataclasses.replace(TrainArgs.read(run.args), **changed)
+    origin = origin_of(run.args)
     try:
-        trainer = Trainer(args, run, quiet)
+        trainer = make(args, run, quiet)
     except (ArgumentError, DataError, DeviceError) as error:
         raise type(error)(f"{run.args}: {error}") from error
     note = trainer.resume()
     if changed:
-        write_args(trainer)
+        write_args(trainer, origin and origin | dict.fromkeys(changed, "flag"))
     return trainer, note
 
 
-def write_args(trainer: Trainer) -> None:
-    """``args.toml``: the effective options, and the versions they ran with."""
+def write_args(trainer: Trainer, origin: Mapping[str, str] | None = None) -> None:
+    """``args.toml``: the effective options, where they came from, and the versions they ran with."""
     versions = {"minicnn": minicnn.__version__, "python": platform.python_version(), "numpy": np.__version__}
     with trainer.run.writing(trainer.run.args):
-        trainer.args.write(trainer.run.args, device=trainer.device, **versions)
+        trainer.args.write(trainer.run.args, origin, device=trainer.device, **versions)

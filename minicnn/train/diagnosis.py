@@ -19,6 +19,7 @@ class Batch(NamedTuple):
 
     images: NDArray[Any]  # (N, C, H, W)
     seeds: list[int]  # that its forward pass drew
+    start: int = 0  # its place in the batch of the step, of which it is a piece
 
 
 class Found(Exception):
@@ -46,10 +47,10 @@ def first_bad_layer(model: Any, batch: Batch, samples: NDArray[np.int64], device
         stack.enter_context(recomputing())
         stack.enter_context(replayed_seeds(batch.seeds))
         try:
-            logits = model(Tensor(batch.images, device=device))
+            outputs = model(Tensor(batch.images, device=device))
         except Found as found:
             return f"first at {found}"
-    largest = float(np.abs(move(logits.data, "cpu")).max())
+    largest = max(float(np.abs(move(logits.data, "cpu")).max()) for logits in tensors(outputs))
     return f"every layer's output is finite, the largest logit is {largest:.3g}: it is the loss that overflows"
 
 

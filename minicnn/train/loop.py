@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ from minicnn.data import DataLoader, Dataset
 from minicnn.devices import choose_device
 from minicnn.errors import CheckpointError, NonFiniteLossError
 from minicnn.optim.average import WeightAverage
+from minicnn.optim.clip import clip_grad_norm_, clip_grad_value_
 from minicnn.tensor import Tensor
 from minicnn.train import checkpoint
 from minicnn.train.args import TrainArgs
@@ -22,25 +23,30 @@ from minicnn.train.cadence import Cadence
 from minicnn.train.diagnosis import Batch, first_bad_gradient, first_bad_layer, first_bad_weight
 from minicnn.train.evaluate import Evaluation, evaluate
 from minicnn.train.files import sweep
+from minicnn.train.groups import freeze, training_mode
 from minicnn.train.interrupt import Interrupted, StopRequest, stop_on_ctrl_c
+from minicnn.train.objective import answer_of, loss_of
 from minicnn.train.observer import Observer, observers_of
-from minicnn.train.recipe import augmentation, build_data, build_model, build_optimizer, build_schedule
+from minicnn.train.rates import build_schedule
+from minicnn.train.recipe import augmentation, build_data, build_mix, build_model, build_optimizer, model_options
 from minicnn.train.report import Reporter
 from minicnn.train.run import RunFolder
 from minicnn.train.state import PartOfEpoch, load_weights, not_finite, restore, state_of, weights_of
 from minicnn.train.threads import blas_threads
+from minicnn.train.transfer import load_initial
 
 # A GPU computes on while the host prepares the next steps; to read a loss, the host waits until it is computed.
 STEPS_BETWEEN_READS = 16
 
 
 class Figures(NamedTuple):
-    """What one step showed, still where it was computed."""
+    """What one piece of a step's batch showed, still where it was computed."""
 
     step: int
     loss: Tensor
     correct: Tensor
     images: int
+    last: bool  # of its step
 
 
 class Result(NamedTuple):
@@ -64,6 +70,7 @@ class Trainer:
         self.device, self.device_reason = choose_device(args.device)
         self.data: dict[str, Dataset] = build_data(args)
         self.model = build_model(args, self.data["train"])
+        self.notes = self._begin()
         self.model.to(self.device)
         self.loader = DataLoader(
             self.data["train"],
@@ -71,19 +78,34 @@ class Trainer:
             shuffle=True,
             seed=args.seed,
             workers=args.workers,
-            augment=augmentation(args),
+            augment=augmentation(args, self.data["train"]),
+            mix=build_mix(args),
         )
         self.optimizer = build_optimizer(args, self.model)
-        self.rate = build_schedule(args, steps_per_epoch=len(self.loader))
+        self.shares = [group["lr"] / args.lr for group in self.optimizer.param_groups]  # of the rate, a group each
+        self.trained = [p for p in self.model.parameters() if p.requires_grad]
+        self.rate = build_schedule(args, len(self.loader), lambda: self.rows)
         self.average = WeightAverage(self.model, args.ema) if args.ema else None
         self.observers = observers_of(args.log)
         self.rows: list[dict[str, float]] = []
         self.epoch = 0  # epochs finished
         self.part = PartOfEpoch()
         self.cadence = Cadence(args.checkpoint_every)
-        self.unread: list[Figures] = []  # steps that `part` has not summed up yet
-        self.batch: Batch | None = None  # of the step whose loss is not known yet
+        self.unread: list[Figures] = []  # pieces of steps that `part` has not summed up yet
+        self.untold: list[tuple[float, int, int]] = []  # loss, hits and images of a step that is half done
+        self.batch: Batch | None = None  # the piece whose loss is not known yet
         self.read_every = 1 if self.device == "cpu" else STEPS_BETWEEN_READS
+
+    def _begin(self) -> list[str]:
+        """Weights to begin with, and what stays as it is; returns sentences on both."""
+        args, run, notes = self.args, self.run, []
+        # a run that has a checkpoint has weights; the file it began with may be gone
+        if args.init and not (run.last.exists() or checkpoint.previous_of(run.last).exists()):
+            shape = {"num_classes": len(self.data["train"].classes), "in_channels": self.data["train"].shape[0]}
+            notes.append(load_initial(self.model, args.init, args.model, model_options(args.options) | shape))
+        if args.freeze:
+            notes.append(f"{freeze(self.model, args):,} parameters stay as they are ({args.freeze})")
+        return notes
 
     @property
     def step(self) -> int:
@@ -142,6 +164,8 @@ class Trainer:
         parameters = sum(p.size for p in self.model.parameters())
         shape = "x".join(map(str, self.data["train"].shape))
         report.say(f"model   {self.args.model}, {parameters:,} parameters, images {shape}")
+        for note in self.notes:
+            report.say(f"        {note}")
         report.say(f"data    {self.args.data}: {train:,} training, {val:,} validation, {test:,} test images")
         for note in self.data["train"].notes:
             report.say(f"        {note}")
@@ -154,7 +178,7 @@ class Trainer:
 
     def _train_epoch(self, report: Reporter, stop: StopRequest) -> dict[str, float]:
         """The rest of the running epoch; returns its metrics."""
-        self.model.train()
+        training_mode(self.model, self.args)
         self.loader.set_epoch(self.epoch)
         part = self.part
         started = time.perf_counter() - part.seconds
@@ -174,7 +198,7 @@ class Trainer:
                     raise Interrupted
         return {
             "epoch": self.epoch + 1,
-            "lr": self.optimizer.lr,
+            "lr": self.rate(self.step - 1),
             "train_loss": part.loss_sum / part.seen,
             "train_accuracy": part.correct / part.seen,
             "images_per_s": part.seen / part.seconds,
@@ -183,46 +207,77 @@ class Trainer:
 
     def _train_step(self, images: Any, labels: Any) -> None:
         """One step of the optimiser; on a GPU the host only launches it."""
-        self.optimizer.lr = self.rate(self.step)
+        rate, count = self.rate(self.step), len(labels)
+        for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
+            group["lr"] = rate * share
         self.optimizer.zero_grad()
-        with random.recorded_seeds() as seeds:
-            logits, target = self.model(Tensor(images, device=self.device)), Tensor(labels, device=self.device)
-        self.batch = Batch(images, seeds)
-        loss = ops.cross_entropy(logits, target, label_smoothing=self.args.label_smoothing)
-        classes = target if target.ndim == 1 else ops.argmax(target, 1)  # a mix makes probabilities of labels
-        correct = ops.sum(ops.eq(ops.argmax(logits.detach(), 1), classes))
-        self.unread.append(Figures(self.step + 1, loss.detach(), correct, len(labels)))
-        if len(self.unread) >= self.read_every:
-            self._read()
-        self.batch = None
-        loss.backward()
+        size = max(1, -(-count // self.args.accumulate))
+        for start in range(0, max(count, 1), size):  # a rank's share of a batch may be empty
+            end = min(start + size, count)
+            loss = self._forward(images[start:end], labels[start:end], start, end == count)
+            # gradients add up to the batch's
+            self._backward(loss if end - start == count else loss * ((end - start) / count), count)
+        if self.args.clip_value:
+            clip_grad_value_(self.trained, self.args.clip_value)
+        if self.args.clip_norm:
+            clip_grad_norm_(self.trained, self.args.clip_norm)
         self.optimizer.step()
         if self.average is not None:
             self.average.update()
+
+    def _forward(self, images: Any, labels: Any, start: int, last: bool) -> Tensor:
+        """The mean loss of a piece of a batch, whose first image is number ``start`` of it."""
+        with random.recorded_seeds() as seeds:
+            outputs, target = self.model(Tensor(images, device=self.device)), Tensor(labels, device=self.device)
+        self.batch = Batch(images, seeds, start)
+        loss = loss_of(outputs, target, self.args)
+        classes = target if target.ndim == 1 else ops.argmax(target, 1)  # a mix makes probabilities of labels
+        correct = ops.sum(ops.eq(ops.argmax(answer_of(outputs).detach(), 1), classes))
+        self.unread.append(Figures(self.step + 1, loss.detach(), correct, len(labels), last))
+        if len(self.unread) >= self.read_every:
+            self._read()
+        self.batch = None
+        return loss
+
+    def _backward(self, loss: Tensor, images: int) -> None:
+        """Add to every parameter's gradient that of ``loss``, a mean over the ``images`` of a batch or its piece."""
+        loss.backward()
+
+    def _evaluate(self, part: str) -> Evaluation:
+        return evaluate(self.model, self.data[part], device=self.device)
+
+    def _read_back(self, pieces: list[Figures]) -> Iterable[tuple[Figures, float, int]]:
+        """Each piece with its loss and its hits as numbers."""
+        losses = ops.stack([piece.loss for piece in pieces]).tolist()
+        corrects = ops.stack([piece.correct for piece in pieces]).tolist()
+        return zip(pieces, losses, corrects, strict=True)
 
     def _read(self) -> None:
         """Sum up the steps not read yet. **Raises** NonFiniteLossError for the first whose loss is no number."""
         figures, self.unread = self.unread, []
         if figures:
-            losses = ops.stack([step.loss for step in figures]).tolist()
-            corrects = ops.stack([step.correct for step in figures]).tolist()
-            for step, loss, correct in zip(figures, losses, corrects, strict=True):
+            for piece, loss, correct in self._read_back(figures):
                 if not math.isfinite(loss):
-                    raise self._diverged(f"the loss is {loss}", step.step, self._first_bad(step.step))
-                self.part.add(loss, correct, step.images)
-                if self.observers:
-                    self._tell(step, loss, correct)
+                    raise self._diverged(f"the loss is {loss}", piece.step, self._first_bad(piece.step))
+                self.part.add(loss, correct, piece.images)
+                self.untold.append((loss, correct, piece.images))
+                if piece.last:
+                    self._tell(piece.step)
 
-    def _tell(self, step: Figures, loss: float, correct: int) -> None:
-        lr, accuracy = self.rate(step.step - 1), correct / step.images
-        figures = {"step": step.step, "lr": lr, "loss": loss, "accuracy": accuracy, "images": step.images}
+    def _tell(self, step: int) -> None:
+        """Tell the observers of a step, once all its pieces are read."""
+        pieces, self.untold = self.untold, []
+        images = sum(count for _, _, count in pieces)
+        loss = pieces[0][0] if len(pieces) == 1 else sum(loss * count for loss, _, count in pieces) / images
+        accuracy = sum(correct for _, correct, _ in pieces) / images
+        figures = {"step": step, "lr": self.rate(step - 1), "loss": loss, "accuracy": accuracy, "images": images}
         for observer in self.observers:
             observer.step(figures)
 
     def _validate(self, row: dict[str, float]) -> bool:
         """End the epoch: complete its row, and save ``best`` when no epoch before was better."""
         with self._averaged():
-            found = evaluate(self.model, self.data["val"], device=self.device)
+            found = self._evaluate("val")
             row |= {"val_loss": found.loss, "val_accuracy": found.accuracy}
             if not math.isfinite(found.loss):
                 raise self._diverged(f"the validation loss is {found.loss}", self.step, first_bad_weight(self.model))
@@ -240,7 +295,7 @@ class Trainer:
         if self.batch is None or step != self.step + 1:
             return first_bad_weight(self.model)
         size = self.args.batch_size
-        samples = self.loader.order(self.epoch)[self.part.position * size :]
+        samples = self.loader.order(self.epoch)[self.part.position * size + self.batch.start :]
         return first_bad_layer(self.model, self.batch, samples, self.device)
 
     def _diverged(self, what: str, step: int, where: str) -> NonFiniteLossError:
@@ -265,7 +320,7 @@ class Trainer:
     def _finish(self) -> Result:
         saved, _ = checkpoint.load_newest(self.run.best)
         load_weights(self.model, saved.arrays)
-        test = evaluate(self.model, self.data["test"], device=self.device)
+        test = self._evaluate("test")
         result = Result(self.run.folder, test, self.rows)
         title = f"{self.args.model} on {self.args.data}, seed {self.args.seed}"
         self.run.draw(self.rows, test.confusion, self.data["test"].classes, title, result.line)

@@ -18,7 +18,27 @@ if TYPE_CHECKING:
     from minicnn.train.loop import Trainer
 
 # Options that decide what the arrays of a checkpoint mean, or which numbers come next.
-FIXED = ("model", "data", "size", "batch_size", "optimizer", "momentum", "weight_decay", "ema", "seed")
+FIXED = (
+    *(
+        "model",
+        "data",
+        "size",
+        "options",
+        "batch_size",
+        "optimizer",
+        "momentum",
+        "weight_decay",
+        "decay",
+        "ema",
+        "seed",
+    ),
+    *("accumulate", "mix", "augmentation", "freeze", "lr_groups"),
+)
+# What a run did that is older than the option.
+BEFORE: dict[str, Any] = {
+    **{"decay": "weights", "accumulate": 1},
+    **dict.fromkeys(("options", "mix", "augmentation", "freeze", "lr_groups"), ""),
+}
 
 
 @dataclass
@@ -113,10 +133,11 @@ def _facts(dataset: Dataset) -> dict[str, Any]:
 
 def _check_options(trainer: "Trainer", was: dict[str, Any]) -> None:
     for name in FIXED:
-        if was.get(name) != getattr(trainer.args, name):
+        then = was.get(name, BEFORE.get(name))
+        if then != getattr(trainer.args, name):
             raise CheckpointError(
-                f"was trained with {name}={was.get(name)!r}, but {trainer.run.args.name} says "
-                f"{getattr(trainer.args, name)!r}; fix: put {was.get(name)!r} back, or start a new run"
+                f"was trained with {name}={then!r}, but {trainer.run.args.name} says "
+                f"{getattr(trainer.args, name)!r}; fix: put {then!r} back, or start a new run"
             )
 
 
