@@ -7,26 +7,38 @@ import click
 import numpy as np
 
 from minicnn.cli.output import json_option, print_json, print_table
+from minicnn.cli.runs import is_run, load_run, look_options, sizes_of, together
 from minicnn.data.pictures import read_picture
-from minicnn.errors import ArgumentError, CheckpointError, DataError
+from minicnn.errors import DataError
 
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "PPM", "WEBP")
 
 
 @click.command("predict")
-@click.argument("run", type=click.Path(path_type=Path, exists=True))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN... IMAGE...")
+@look_options
 @click.option("--top", default=3, show_default=True, type=click.IntRange(1), help="How many classes to show.")
 @click.option("--invert/--no-invert", default=None, help="Swap black and white; default: digits on light paper are.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, gpu or cuda:<index>.")
 @json_option
-def command(run: Path, images: tuple[Path, ...], top: int, invert: bool | None, device: str, as_json: bool) -> None:
-    """Classify IMAGES with the best weights of RUN (a run folder or a checkpoint file)."""
+def command(
+    runs: tuple[Path, ...],
+    crops: str,
+    scales: str,
+    average: str,
+    top: int,
+    invert: bool | None,
+    device: str,
+    as_json: bool,
+) -> None:
+    """Classify IMAGES with the best weights of RUN, a run folder or a checkpoint file; several RUNs answer together."""
     from minicnn.devices import choose_device
     from minicnn.train.evaluate import probabilities
 
+    runs, images = _parted(runs)
     where, _ = choose_device(device)
-    model, facts = _load(run)
+    loaded = [load_run(run, "predict") for run in runs]
+    model, facts = together(loaded, "predict", int(crops), sizes_of(scales), average)
     batch = np.stack([read_image(path, facts, invert) for path in images])
     shares = probabilities(model.to(where), batch, where)
     answers = []
@@ -44,25 +56,14 @@ def command(run: Path, images: tuple[Path, ...], top: int, invert: bool | None, 
     print_table(("image", "answer", *("then",) * (len(rows[0]) - 2)), rows)
 
 
-def _load(run: Path) -> tuple[Any, dict[str, Any]]:
-    from minicnn import models
-    from minicnn.train.checkpoint import load_newest, previous_of
-    from minicnn.train.run import RunFolder
-    from minicnn.train.state import load_weights
-
-    path = RunFolder.open(run).best if run.is_dir() else run
-    if run.is_dir() and not path.exists() and not previous_of(path).exists():
-        raise ArgumentError(f"predict: {run} has no {path.name}: no epoch is finished yet")
-    saved, fell_back = load_newest(path)
-    if fell_back:
-        click.echo(f"minicnn: {fell_back}", err=True)
-    if not {"data", "args"} <= saved.state.keys():
-        raise CheckpointError(f"checkpoint {path}: not one of a training run; fix: give the folder of a run")
-    facts = saved.state["data"]
-    name = saved.state["args"]["model"]
-    model = models.create(name, num_classes=len(facts["classes"]), in_channels=facts["shape"][0])
-    load_weights(model, saved.arrays)
-    return model, facts
+def _parted(paths: tuple[Path, ...]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """The runs, which come first, and the pictures."""
+    if not paths[0].exists():
+        raise click.BadParameter(f"Path '{paths[0]}' does not exist.", param_hint="RUN")
+    count = next((k for k, path in enumerate(paths) if k and not is_run(path)), len(paths))
+    if count == len(paths):
+        raise click.UsageError("Missing argument 'IMAGE...'.")
+    return paths[:count], paths[count:]
 
 
 def read_image(path: Path, facts: dict[str, Any], invert: bool | None = None) -> np.ndarray:
