@@ -16,8 +16,10 @@ from minicnn.errors import ArgumentError, DataError, DeviceError, MinicnnError
 COMMANDS = {
     "diff": "The layers in which two models differ.",
     "env": "What works here: versions, threads, GPU, caches, and how to get what is missing.",
+    "evaluate": "How good trained runs are, alone or together.",
+    "features": "What a layer of a trained run makes of images.",
     "models": "List the registered models.",
-    "predict": "Classify images with a trained run.",
+    "predict": "Classify images with trained runs.",
     "report": "Write the page of a training run again.",
     "slides": "The numbers of five lecture decks, computed again.",
     "summary": "Layers, shapes, parameters and multiply-adds of a model.",
