@@ -46,7 +46,7 @@ def command(
     found = features(model.to(where), layer, batches, where)
     path = out if out.suffix == ".npz" else out.with_name(f"{out.name}.npz")
     with click.open_file(str(path), "wb") as file:
-        np.savez(file, features=found, **more)  # type: ignore[arg-type]
+        np.savez(file, features=found, **more)
     if as_json:
         print_json({"file": str(path), "shape": list(found.shape), "layer": layer})
     else:
