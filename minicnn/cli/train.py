@@ -129,7 +129,8 @@ def _fit(ctx: click.Context, world: Any, trainer: Any, as_json: bool) -> None:
             raise CheckpointError(f"{error}\nthen {go_on}") from error
         raise
     except KeyboardInterrupt:
-        click.echo(f"stopped at once; {go_on if run.last.exists() else 'nothing was saved yet'}", err=True)
+        if not world.rank:
+            click.echo(f"stopped at once; {go_on if run.last.exists() else 'nothing was saved yet'}", err=True)
         ctx.exit(130)
     if world.rank:
         return

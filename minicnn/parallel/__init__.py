@@ -2,7 +2,7 @@
 
 from minicnn.parallel.communicator import ALONE, Communicator
 from minicnn.parallel.gradients import GradientSums, share_of
-from minicnn.parallel.launch import communicator, start, started_by_mpiexec, together
+from minicnn.parallel.launch import communicator, flags, start, started_by_mpiexec, together
 from minicnn.parallel.sharding import ShardedLoader, own_part
 from minicnn.parallel.trainer import RankTrainer, new_run, resumed_run, synchronise
 
@@ -13,6 +13,7 @@ __all__ = [
     "RankTrainer",
     "ShardedLoader",
     "communicator",
+    "flags",
     "new_run",
     "own_part",
     "resumed_run",

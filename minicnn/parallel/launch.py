@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from minicnn.errors import ArgumentError
 from minicnn.kernels.arrays import cupy
@@ -40,14 +41,28 @@ def start(ranks: int, arguments: list[str]) -> int:
         code = subprocess.run(command, env=environment, check=False).returncode
     finally:
         signal.signal(signal.SIGINT, before)
-    killed = -code if code < 0 else code - 128
-    if killed > 0 and killed != signal.SIGINT and killed in set(signal.Signals):
+    # a signal's number as MPICH gives it, as a shell and Open MPI do, or as Python does; our own codes end at 2
+    killed = -code if code < 0 else code - 128 if code > 128 else code
+    if killed > 2 and killed in set(signal.Signals):
         sys.stderr.write(
             f"minicnn: a rank was ended by {signal.Signals(killed).name}, and mpiexec has ended the others; what was "
             f"saved last is in the run folder: minicnn train --ranks {ranks} --resume <folder>\n"
         )
         return 1
     return code
+
+
+def flags(options: dict[str, Any]) -> list[str]:
+    """Options as they are typed: ``{"sync_bn": True, "recipe": ("a", "b")}`` -> ``--sync-bn --recipe a --recipe b``."""
+    words: list[str] = []
+    for name, value in options.items():
+        flag = name.replace("_", "-")
+        if isinstance(value, bool):
+            words.append(f"--{flag}" if value else f"--no-{flag}")
+        elif value is not None:
+            for item in value if isinstance(value, tuple) else (value,):
+                words += [f"--{flag}", str(item)]
+    return words
 
 
 def mpiexec() -> str:

@@ -68,15 +68,16 @@ class RankTrainer(Trainer):
         self.loader = self.part_loader = ShardedLoader.of(self.loader, ranks)
         self.sums = GradientSums(self.model.parameters(), ranks)
         self.read_every = 1  # what one rank sees of a loss, all must know before they go on
-        self.stop = StopRequest(lambda: None)
+        self.heard = self.agreed = StopRequest(lambda: None)
         if args.sync_bn:
             synchronise(self.model, ranks)
 
     # ---- a step
 
     def _train_epoch(self, report: Reporter, stop: StopRequest) -> dict[str, float]:
-        self.stop = stop
-        return super()._train_epoch(report, stop)
+        """Ctrl-C stops a rank only once all know of it, or some would wait for those that have left."""
+        self.heard, self.agreed = stop, StopRequest(lambda: None)
+        return super()._train_epoch(report, self.agreed)
 
     def _forward(self, images: Any, labels: Any, start: int, last: bool) -> Tensor:
         """Random masks are those that the whole batch would have had."""
@@ -90,10 +91,11 @@ class RankTrainer(Trainer):
     def _read_back(self, pieces: list[Figures]) -> Iterable[tuple[Figures, float, int]]:
         """Figures of the whole batches; Ctrl-C on one rank counts as on all."""
         for step, loss, correct in super()._read_back(pieces):
-            told = np.array([loss * step.images if step.images else 0.0, correct, step.images, self.stop.asked], float)
+            own_sum = loss * step.images if step.images else 0.0  # the mean over none is no number
+            told = np.array([own_sum, correct, step.images, self.heard.asked], float)
             self.ranks.sum(told)
             loss_sum, corrects, images, stops = told.tolist()
-            self.stop.asked = stops > 0
+            self.agreed.asked = stops > 0
             yield step._replace(images=int(images)), loss_sum / images, int(corrects)
 
     def _first_bad(self, step: int) -> str:
@@ -133,9 +135,6 @@ class RankTrainer(Trainer):
     def save(self, path: Path) -> None:
         if self.ranks.rank == 0:
             super().save(path)
-
-    def resume(self) -> str:
-        return super().resume() if self.ranks.rank == 0 else ""
 
 
 def joined(parts: list[Evaluation]) -> Evaluation:
