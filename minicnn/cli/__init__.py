@@ -18,10 +18,13 @@ COMMANDS = {
     "env": "What works here: versions, threads, GPU, caches, and how to get what is missing.",
     "evaluate": "How good trained runs are, alone or together.",
     "features": "What a layer of a trained run makes of images.",
+    "look": "Look into a network: where it looks, what its blocks do; charts of the catalog.",
+    "memory": "How much memory training a model takes, and which batch fits.",
     "models": "List the registered models.",
     "predict": "Classify images with trained runs.",
     "report": "Write the page of a training run again.",
     "slides": "The numbers of five lecture decks, computed again.",
+    "study": "Train many runs that differ in a few options, and compare them.",
     "summary": "Layers, shapes, parameters and multiply-adds of a model.",
     "train": "Train a model; without options LeNet-5 on the handwritten digits.",
 }
