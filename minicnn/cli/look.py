@@ -194,3 +194,23 @@ def charts(out: Path, as_json: bool) -> None:
     from minicnn.instruments.charts import CHARTS
 
     report(put(out, {name: make() for name, make in CHARTS.items()}), as_json)
+
+
+@command.command("graph")
+@click.argument("name", metavar="MODEL")
+@out_option
+@json_option
+def graph(name: str, out: Path, as_json: bool) -> None:
+    """A network of the catalog as a page whose blocks open and close, and as a Graphviz file."""
+    from functools import partial
+
+    from minicnn import models
+    from minicnn.instruments.graph import dot, graph_page
+
+    info = models.info(name)
+    build = partial(models.create, name)
+    out.mkdir(parents=True, exist_ok=True)
+    files = [out / f"{info.name}.html", out / f"{info.name}.dot"]
+    files[0].write_text(graph_page(build, info.input_shape, info.name), encoding="utf-8")
+    files[1].write_text(dot(build, info.input_shape, info.name), encoding="utf-8")
+    report(files, as_json, model=info.name)

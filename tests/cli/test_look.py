@@ -64,3 +64,15 @@ def test_charts(minicnn):
 def test_what_is_refused(minicnn, tmp_path):
     assert minicnn("look", "blocks", tmp_path / "none").code == 2
     assert minicnn("look", "inside", "lenet55", "x.png").code == 2
+
+
+def test_graph(minicnn, tmp_path):
+    assert minicnn("look", "graph", "lenet5").out.split() == ["look/lenet5.html", "look/lenet5.dot"]
+    assert "conv1" in (tmp_path / "look/lenet5.dot").read_text(encoding="utf-8")
+
+
+def test_memory(minicnn):
+    done = minicnn("memory", "lenet5", "--limit", "100 MiB", "--batch", "16")
+    assert done.code == 0 and "It fits in 100.0 MiB; the largest batch that fits: " in done.out
+    assert minicnn("memory", "lenet5", "--limit", "1MB", "--json").code == 1
+    assert "is not an amount of memory" in minicnn("memory", "lenet5", "--limit", "much").err
