@@ -92,6 +92,7 @@ def command(
     """
     from minicnn import parallel
     from minicnn.train import resolve
+    from minicnn.train.recipes import PAPER
 
     chosen = {name: value for name, value in given.items() if value is not None}
     if ranks > 1 and not parallel.started_by_mpiexec():
@@ -101,10 +102,22 @@ def command(
     with parallel.together(world):
         if resume is None:
             args, origin = resolve(chosen, recipes)
+            if PAPER in recipes and not quiet and not world.rank:
+                _cite(args.model)
             trainer = parallel.new_run(world, args, out, quiet, origin)
         else:
             trainer = _resumed(world, resume, out, chosen, recipes, quiet)
         _fit(ctx, world, trainer, as_json)
+
+
+def _cite(model: str) -> None:
+    """Whose recipe it is, and what it leaves open."""
+    from minicnn.train.recipes import paper
+
+    recipe = paper(model)
+    click.echo(f"recipe  {recipe.source}", err=True)
+    if recipe.notes:
+        click.echo(f"        {recipe.notes}", err=True)
 
 
 def _fit(ctx: click.Context, world: Any, trainer: Any, as_json: bool) -> None:

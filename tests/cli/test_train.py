@@ -128,6 +128,15 @@ def test_wrong_use_ends_with_2_and_a_line_and_leaves_nothing(minicnn, tmp_path, 
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_a_recipe_says_whose_it_is_and_what_it_leaves_open(minicnn, quick, tmp_path):
+    words = ("--model", "resnet20_cifar10", "--data", "shapes", "--size", 8, "--recipe", "paper", *QUICK)
+    done = minicnn("train", *words, "--out", "run")
+    assert done.code == 0 and done.err.startswith("recipe  facebook/fb.resnet.torch: opts.lua")
+    origin = tomllib.loads((tmp_path / "run" / "args.toml").read_text(encoding="utf-8"))["from"]
+    assert (origin["lr"], origin["epochs"], origin["seed"]) == ("paper, resnet_cifar.toml", "flag", "default")
+    assert minicnn("train", "--resume", "run", "--recipe", "paper").err.endswith("leave out --recipe\n")
+
+
 def test_an_empty_folder_of_the_user_stays(minicnn, tmp_path):
     (tmp_path / "mine").mkdir()
     assert minicnn("train", "--size", 48, "--out", "mine").code == 2
