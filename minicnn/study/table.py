@@ -124,7 +124,7 @@ def _draw_trials(axes: Any, rows: list[Row]) -> None:
     axes.set_xlabel("trial")
     axes.set_ylabel("best validation accuracy, %")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(loc="lower right")
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=4, frameon=False)  # above: no point lies under it
 
 
 def _draw_options(figure: Any, axes: Any, rows: list[Row], study: Study) -> None:
@@ -134,6 +134,7 @@ def _draw_options(figure: Any, axes: Any, rows: list[Row], study: Study) -> None
     axes.set_ylim(-0.04, 1.04)
     axes.set_yticks([])
     axes.set_xticks(range(len(names)), names)
+    axes.set_xlabel("a line a trial; dotted: pruned")
     for side in ("left", "right", "top", "bottom"):
         axes.spines[side].set_visible(False)
     places = {name: _places(study.space.entries[name], [row.params.get(name) for row in rows]) for name in names}
