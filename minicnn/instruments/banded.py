@@ -59,7 +59,7 @@ def conv_matrix(weight: Any, size: Pair, **geometry: Any) -> np.ndarray:
     """
     values = np.asarray(weight)
     where = taps(values.shape, size, **geometry)
-    return np.where(where >= 0, values.ravel()[where], values.dtype.type(0))
+    return np.asarray(np.where(where >= 0, values.ravel()[where], values.dtype.type(0)))
 
 
 def connections(where: np.ndarray) -> Connections:

@@ -26,7 +26,7 @@ def cam_path(model: Any) -> str:
     """The path of the layer that Grad-CAM weighs: the last that still has places."""
     if not getattr(model, "stage_paths", None):
         raise ArgumentError(f"grad_cam: {type(model).__name__} names no stages; fix: layer='path of a convolution'")
-    return model.cam_path or list(model.stage_paths.values())[-1]
+    return str(model.cam_path or list(model.stage_paths.values())[-1])
 
 
 def answer(model: Any, images: Any) -> np.ndarray:
@@ -55,7 +55,7 @@ def grad_cam(model: Any, images: Any, classes: Any, layer: str = "") -> np.ndarr
     if seen.ndim != 4 or seen.grad is None:
         raise ShapeError(f"grad_cam: {layer} puts out {seen.shape}, expected (N, C, H, W) on the way to the classes")
     weights = seen.grad.numpy().mean((2, 3), keepdims=True)
-    return np.maximum((weights * seen.numpy()).sum(1), 0)
+    return np.asarray(np.maximum((weights * seen.numpy()).sum(1), 0))
 
 
 def cam(model: Any, images: Any, classes: Any) -> np.ndarray:
@@ -97,7 +97,7 @@ def pixel_gradient(model: Any, images: Any, classes: Any, rule: str = "gradient"
 
 def saliency(model: Any, images: Any, classes: Any) -> np.ndarray:
     """How much each pixel matters: the largest absolute gradient over the channels, (N, H, W)."""
-    return np.abs(pixel_gradient(model, images, classes)).max(1)
+    return np.asarray(np.abs(pixel_gradient(model, images, classes)).max(1))
 
 
 def _pull(logits: Any, classes: Any) -> None:

@@ -58,7 +58,7 @@ def plan(build: Build, input_shape: Sequence[int], batch: int, states: int = 1) 
     gradients = sum(p.data.nbytes for p in learned)
     fixed = weights + states * gradients + x.data.nbytes
     paths = {id(module): path for path, module in model.named_modules()}
-    walk = _Walk(reachable([y.node for y in ends]), [*known, x.data])
+    walk = _Walk(reachable(y.node for y in ends if y.node is not None), [*known, x.data])
     saved = walk.saved
     peak, node = walk.back(ends)
     where = paths.get(id(node.layers[-1]), "") if node is not None and node.layers else ""
@@ -173,7 +173,7 @@ def checkpointed(build: Build, input_shape: Sequence[int], batch: int, states: i
     """
     model, x, ends = _stepped(build, input_shape, batch)
     paths = {id(module): path for path, module in model.named_modules()}
-    nodes = reachable([y.node for y in ends])
+    nodes = reachable(y.node for y in ends if y.node is not None)
     known = [tensor.data for tensor in (*model.parameters(), *model.buffers())]
     counted, saved = {id(owner(array)) for array in (*known, x.data)}, dict[str, int]()
     kept, learned, seen = dict[str, int](), dict[str, int](), set[Any]()
@@ -197,7 +197,7 @@ def checkpointed(build: Build, input_shape: Sequence[int], batch: int, states: i
         sum(kept[b] for b in names[: i + 1]) + saved[name] + sum(learned[b] for b in names[i:])
         for i, name in enumerate(names)
     ]
-    return weights + states * gradients + x.data.nbytes + max(moments, default=0)
+    return int(weights + states * gradients + x.data.nbytes + max(moments, default=0))
 
 
 def _block(path: str) -> str:

@@ -67,6 +67,6 @@ def gradient_by_length(
         raise ArgumentError(f"gradient_by_length: {lengths=}, expected numbers from 0 to {len(paths)} blocks")
     means = []
     for length in lengths:
-        chosen = (random.choice(paths, length, replace=False) for _ in range(draws))
+        chosen = (random.choice(paths, length, replace=False).tolist() for _ in range(draws))
         means.append(np.mean([np.linalg.norm(path_gradient(model, images, labels, through)) for through in chosen]))
     return np.array(means)

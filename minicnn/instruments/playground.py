@@ -47,9 +47,9 @@ def displayed(values: Any, kernel: Any) -> np.ndarray:
     taps = np.asarray(KERNELS[kernel] if isinstance(kernel, str) else kernel)
     if abs(taps.sum()) < 1e-9:
         values = 0.5 + values / max(2 * np.abs(values).max(), 1e-3)
-    return np.clip(values, 0.0, 1.0)
+    return np.asarray(np.clip(values, 0.0, 1.0))
 
 
 def gradient_magnitude(picture: Any) -> np.ndarray:
     """How steep a picture (C, H, W) is: the length of the two Sobel answers."""
-    return np.hypot(filtered(picture, "sobel x"), filtered(picture, "sobel y"))
+    return np.asarray(np.hypot(filtered(picture, "sobel x"), filtered(picture, "sobel y")))

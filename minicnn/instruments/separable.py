@@ -30,7 +30,7 @@ class Separation(NamedTuple):
 
     def kernel(self, terms: int) -> np.ndarray:
         """The sum of the first ``terms``: (KH, KW)."""
-        return self.columns[:terms].T @ self.rows[:terms]
+        return np.asarray(self.columns[:terms].T @ self.rows[:terms])
 
 
 def separate(kernel: Any) -> Separation:
