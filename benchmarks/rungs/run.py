@@ -123,10 +123,12 @@ def draw(figures: dict[str, Any], path: Path) -> None:
     from matplotlib.figure import Figure
 
     rows = [row for row in figures["rows"] if row["milliseconds"] is not None][::-1]
+    times = [row["milliseconds"] for row in rows]
     picture = Figure(figsize=(9, 0.45 * len(rows) + 1.4), dpi=130, layout="constrained")
     axes = picture.add_subplot(xscale="log")
     bars = axes.barh([row["rung"] for row in rows], [row["flops_per_second"] / 1e9 for row in rows], color="C0")
-    axes.bar_label(bars, [f"{row['milliseconds']:,.3g} ms" for row in rows], padding=3, fontsize=9)
+    labels = [f"{time:,.0f} ms" if time >= 100 else f"{time:.3g} ms" for time in times]
+    axes.bar_label(bars, labels, padding=3, fontsize=9)
     axes.axvline(figures["product_flops_per_second"] / 1e9, color="black", linewidth=1, label="large product")
     axes.set_xlabel("GFLOP/s of the definition")
     axes.set_title(f"{figures['convolution']}, batch {figures['batch']}", loc="left", fontsize=11)
