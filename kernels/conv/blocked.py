@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from minicnn.kernels.arrays import Array
 from minicnn.kernels.conv import tiles
+from minicnn.kernels.conv.tiles import equal
 from minicnn.kernels.conv.turned import backwards, turned
 from minicnn.kernels.conv.workspace import scratch
 from minicnn.kernels.window import Window2d
@@ -36,17 +37,11 @@ class _Cut(NamedTuple):
     share: int
 
 
-def _equal(total: int, most: int, multiple: int = 1) -> int:
-    """The largest of nearly equal pieces of at most ``most``; how many there are is a multiple of ``multiple``."""
-    pieces = -(-total // (max(1, most) * multiple)) * multiple
-    return max(1, -(-total // pieces))
-
-
 def _span(n: int, window: Window2d) -> int:
     """How many images share a product: one, or so many that there is an even number of blocks."""
     size = window.oh * window.ow
     together = 1 if window.is_pointwise and size >= IN_PLACE else min(n, max(1, SMALL // size))
-    return _equal(n, together, 2) if together > 1 else 1
+    return equal(n, together, 2) if together > 1 else 1
 
 
 def _strips(window: Window2d, lines: int) -> int:
@@ -58,10 +53,10 @@ def _strips(window: Window2d, lines: int) -> int:
 def _cut(n: int, k: int, channels: int, window: Window2d, groups: int) -> _Cut:
     """How forward is cut: ``n`` images, ``k`` filters and ``channels`` a group."""
     span = _span(n, window)
-    lines = window.oh if span > 1 else _equal(window.oh, BLOCK // window.ow)
+    lines = window.oh if span > 1 else equal(window.oh, BLOCK // window.ow)
     units = -(-n // span) * -(-window.oh // lines) * groups
-    share = _equal(k, max(32, k * units // UNITS))
-    return _Cut(span, lines, _equal(channels, ENTRIES // (span * lines * window.ow * window.taps)), share)
+    share = equal(k, max(32, k * units // UNITS))
+    return _Cut(span, lines, equal(channels, ENTRIES // (span * lines * window.ow * window.taps)), share)
 
 
 def forward(x: Array, weight: Array, bias: Array | None, window: Window2d, groups: int, y: Array) -> None:
@@ -96,9 +91,9 @@ def grad_x(gy: Array, weight: Array, window: Window2d, groups: int, gx: Array) -
         forward(gy, turned(weight, groups), None, backwards(window), groups, gx)
         return
     gx[...] = 0  # columns are added to it
-    kernels, lines = _kernels(), _equal(window.oh, BLOCK // window.ow)
+    kernels, lines = _kernels(), equal(window.oh, BLOCK // window.ow)
     entries = lines * window.ow * window.taps
-    depth = _equal(weight.shape[1], ENTRIES // entries, UNITS if len(gx) * groups < UNITS else 1)
+    depth = equal(weight.shape[1], ENTRIES // entries, UNITS if len(gx) * groups < UNITS else 1)
     with kernels.one_blas_thread():
         own = scratch(gy, "columns", (kernels.workers(), depth * entries + _strips(window, lines)))
         kernels.columns_grad_x(gy, weight, gx, tuple(window), groups, (lines, depth), own)
@@ -117,9 +112,9 @@ def grad_w(gy: Array, x: Array, window: Window2d, groups: int, gw: Array) -> Non
         if window.is_pointwise:
             size = gy.shape[3]
             x, window, span = _gathered(x, "images"), window._replace(h=1, w=size, oh=1, ow=size), 1
-    lines = window.oh if span > 1 else _equal(window.oh, BLOCK // window.ow)
+    lines = window.oh if span > 1 else equal(window.oh, BLOCK // window.ow)
     channels, rows = gw.shape[1], ROWS // window.taps
-    depth = _equal(channels, rows, 1 if channels < rows or groups >= UNITS else UNITS)
+    depth = equal(channels, rows, 1 if channels < rows or groups >= UNITS else UNITS)
     blocks, shares = -(-len(x) // span) * -(-window.oh // lines), groups * -(-channels // depth)
     parts = 1 if shares >= UNITS else max(1, min(PARTS, blocks, SUM_ENTRIES // entries))
     sums = gw.reshape(1, entries) if parts == 1 else scratch(x, "sums", (parts, entries))

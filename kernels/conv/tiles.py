@@ -65,20 +65,20 @@ def _offsets(window: Window2d, layout: _Layout) -> np.ndarray[Any, Any]:
     return ((a * layout.across + b) * layout.rows + m) * layout.pitch + l
 
 
-def _pieces(total: int, most: int, multiple: int = 1) -> int:
+def equal(total: int, most: int, multiple: int = 1) -> int:
     """The largest of nearly equal pieces of at most ``most``; how many there are is a multiple of ``multiple``."""
-    count = -(-total // (max(1, most) * multiple)) * multiple
-    return -(-total // count)
+    pieces = -(-total // (max(1, most) * multiple)) * multiple
+    return max(1, -(-total // pieces))
 
 
 def _cut(n: int, channels: int, blocks: int, window: Window2d, groups: int) -> tuple[int, int, int]:
     """The images, output rows and blocks of filters of a unit."""
     layout = _layout(window, window.oh)
     line = channels * layout.down * layout.across * layout.pitch
-    lines = _pieces(window.oh, ENTRIES // line - (layout.rows - window.oh))
-    span = _pieces(n, ENTRIES // (line * layout.rows), 2) if lines == window.oh else 1
+    lines = equal(window.oh, ENTRIES // line - (layout.rows - window.oh))
+    span = equal(n, ENTRIES // (line * layout.rows), 2) if lines == window.oh else 1
     units = -(-n // span) * -(-window.oh // lines) * groups
-    return span, lines, _pieces(blocks, blocks * units // UNITS)
+    return span, lines, equal(blocks, blocks * units // UNITS)
 
 
 def forward(
