@@ -1,5 +1,6 @@
 """``minicnn look ...``: instruments that look into a network; pictures are PNG files in a folder."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +147,8 @@ def blocks(run: Path, draws: int, swaps: int, seed: int, out: Path, as_json: boo
 
     found = lesions(net, score)
     shuffles = shuffle_study(net, score, [0, *(1 << k for k in range(swaps.bit_length()) if 1 << k <= swaps)], seed)
-    some = data.batch(np.arange(min(32, len(data))))
-    pictures, carried = _paths(net, *some, draws, seed)
+    images, labels = data.batch(np.arange(min(32, len(data))))
+    pictures, carried = _paths(net, images, labels, draws, seed)
     pictures |= _lesion_pictures(found, shuffles)
     facts_out = {"error": found.whole, "without": found.without, "swaps": shuffles, "gradient_by_length": carried}
     files = put(out, pictures)
@@ -178,9 +179,9 @@ def _paths(net: Any, images: Any, labels: Any, draws: int, seed: int) -> tuple[d
     norms = gradient_by_length(net, images, labels, lengths, draws, seed)
     total = [float(counts[k] * norm) for k, norm in zip(lengths, norms, strict=True)]
     below = "blocks that a path goes through"
-    panels = [
+    panels: list[tuple[str, str, str, Sequence[float], Sequence[float], bool]] = [
         ("how many paths", below, "paths", range(len(counts)), counts, False),
-        ("gradient of one path", below, "norm", lengths, norms, True),
+        ("gradient of one path", below, "norm", lengths, norms.tolist(), True),
         ("gradient of all paths of a length", below, "number times norm", lengths, total, False),
     ]
     return {"paths": draw_lines(panels)}, dict(zip(lengths, map(float, norms), strict=True))

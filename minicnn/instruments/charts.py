@@ -7,7 +7,7 @@ preprocessing), so small differences between families mean nothing; ``PROTOCOLS`
 Tan and Le, "EfficientNet", 2019, figure 1; He et al., "Deep Residual Learning for Image Recognition", 2015, the talk.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from minicnn import models
@@ -184,4 +184,4 @@ def _titled(made: Any, title: str) -> bytes:
     return png(made)
 
 
-CHARTS = {"balls": balls, "scaling": scaling, "depth": depths}
+CHARTS: dict[str, Callable[[], bytes]] = {"balls": balls, "scaling": scaling, "depth": depths}
