@@ -262,7 +262,10 @@ def test_turning_knobs_shows_the_librarys_totals(chromium, efficient, tmp_path, 
     turn(chromium, "first", "name", 4)  # B4 lies on the grid: one knob moves alone
     turn(chromium, "first", 2, 600)
     at = "[...document.querySelectorAll('#first select')].slice(1).map(s => s.value).join()"
-    assert chromium.value(at) == "1.4,1.8,600" and chromium.complaints == []
+    assert chromium.value(at) == "1.4,1.8,600"
+    turn(chromium, "first", "name", 5)  # B5 does not: the nearest that was counted
+    turn(chromium, "first", 2, 224)
+    assert chromium.value(at) == "1.4,1.8,224" and chromium.complaints == []
 
 
 @pytest.mark.slow
@@ -275,6 +278,7 @@ def test_the_keys_walk_open_and_close(chromium, efficient):
         *(("ArrowDown", "features.0"), ("ArrowDown", "features.1"), ("ArrowRight", "features.1")),
         *(("ArrowRight", "features.1.0"), ("ArrowLeft", "features.1"), ("ArrowLeft", "features.1")),
         *(("Enter", "features.1"), ("ArrowDown", "features.1.0"), ("End", "classifier.1"), ("Home", "features")),
+        *(("ArrowDown", "features.0"), ("ArrowUp", "features"), (" ", "features"), ("ArrowDown", "avgpool")),
     ):
         chromium.press(key)
         assert chromium.value(chosen) == there, key

@@ -210,6 +210,7 @@ function pressed(event) {
 makeControls($("first"), "first");
 makeControls($("second"), "second");
 options($("measure"), data.measures.map((measure, k) => [k, measure.name]), state.measure);
+$("note").textContent = data.note;
 $("conventions").textContent = data.conventions;
 $("controls").hidden = data.settings.length < 2;
 $("controls").addEventListener("submit", event => event.preventDefault());

@@ -13,6 +13,10 @@ from minicnn.models.spec import ModelSpec
 
 COMPOUND_STEPS = range(1, 8)
 GRID = ("b0", "b4", "b7")  # whose width, depth and resolution are mixed
+_NOTE = (
+    "B0 to B8 are the released networks; \N{GREEK SMALL LETTER PHI} is the paper's rule, that many steps of 1.2 times "
+    "the depth, 1.1 times the width, 1.15 times the resolution. A knob goes to the nearest mix that was counted."
+)
 
 DEFAULTS = {
     "efficientnet": "efficientnet_b0",
@@ -49,6 +53,7 @@ class Choices(NamedTuple):
     knobs: tuple[Knob, ...]
     settings: Sequence[Setting]
     start: int = 0
+    note: str = ""
 
 
 def choices(model: str) -> Choices:
@@ -94,7 +99,7 @@ def _efficientnet(name: str) -> Choices:
     settings += [mix for mix in mixes if mix.values not in named]
     knobs = (Knob("width", widths), Knob("depth", depths), Knob("resolution", sides))
     start = list(FACTORS).index(name.removeprefix("efficientnet_"))
-    return Choices("efficientnet", knobs, settings, start)
+    return Choices("efficientnet", knobs, settings, start, _NOTE)
 
 
 def _rule(phi: int) -> tuple[float, float, float]:

@@ -68,6 +68,7 @@ def tables(offered: Choices) -> dict[str, Any]:
         "title": offered.title,
         "knobs": [knob._asdict() for knob in offered.knobs],
         "start": offered.start,
+        "note": offered.note,
         "measures": [{"name": name, "bytes": key.endswith("bytes")} for key, name in MEASURES.items()],
         "settings": settings,
         "facts": facts.values,
