@@ -240,7 +240,7 @@ RECIPE = Recipe(
 )
 
 # width, depth, resolution and dropout, as efficientnet_builder.py has them
-_FACTORS = {
+FACTORS = {
     "b0": (1.0, 1.0, 224, 0.2),
     "b1": (1.0, 1.1, 240, 0.2),
     "b2": (1.1, 1.2, 260, 0.3),
@@ -253,7 +253,7 @@ _FACTORS = {
 }
 RELEASED = {
     name: compound_scale(B0, width=width, depth=depth, resolution=side / B0.resolution, dropout=dropout)
-    for name, (width, depth, side, dropout) in _FACTORS.items()
+    for name, (width, depth, side, dropout) in FACTORS.items()
 }
 
 
