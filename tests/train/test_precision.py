@@ -80,6 +80,17 @@ def test_the_masters_come_back_and_are_not_rounded():
     assert np.array_equal(model[0].weight.numpy(), values["0.weight"])
 
 
+def test_answers_of_auxiliary_heads_are_float32_too():
+    seen = []
+
+    def model(images):
+        seen.append(images.dtype.name)
+        return images, images
+
+    answers = half(nn.Linear(3, 2)).answer(model, Tensor(np.ones((1, 3), np.float32)))
+    assert seen == ["float16"] and [scores.dtype.name for scores in answers] == ["float32"] * 2
+
+
 def test_float32_is_left_alone():
     model = nn.Linear(3, 2)
     precision, arrays = Precision("float32", model, "cpu"), [p.data for p in model.parameters()]
