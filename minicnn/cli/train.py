@@ -9,7 +9,7 @@ import click
 from minicnn.cli.output import json_option, print_json
 from minicnn.data.registry import names
 from minicnn.errors import CheckpointError
-from minicnn.train.args import DECAYS, OPTIMIZERS, SCHEDULES, SGD_FORMS, TrainArgs
+from minicnn.train.args import DECAYS, OPTIMIZERS, PRECISIONS, SCHEDULES, SGD_FORMS, TrainArgs
 
 DEFAULTS = {field.name: field.default for field in dataclasses.fields(TrainArgs)}
 
@@ -63,6 +63,7 @@ def option(name: str, help: str, **settings: Any) -> Any:
 @option("workers", "Threads that prepare batches.")
 @option("checkpoint_every", "Save the state every so many steps, or seconds (60s); 0: at the ends of epochs.")
 @option("device", "auto, cpu, gpu or cuda:<index>.")
+@option("precision", "What a step computes in; half of float32 needs a GPU.", type=click.Choice(PRECISIONS))
 @option("log", "What is written about the run, by names with commas between.")
 @option("sync_bn", "With --ranks: batch norm over the batches of all.")
 @click.option("--ranks", type=click.IntRange(1, 4096), default=1, help="Processes that share each batch (MPI).")

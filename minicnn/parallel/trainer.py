@@ -63,6 +63,11 @@ class RankTrainer(Trainer):
                 f"train: accumulate={args.accumulate} with {ranks.size} ranks, which split the batch already; "
                 "fix: --accumulate 1, or more ranks"
             )
+        if args.precision != "float32":
+            raise ArgumentError(
+                f"train: precision={args.precision!r} with {ranks.size} ranks, whose sums are of float32 gradients; "
+                "fix: --precision float32, or one rank"
+            )
         super().__init__(args if ranks.rank == 0 else dataclasses.replace(args, log=""), run, quiet or ranks.rank > 0)
         self.ranks = ranks
         self.loader = self.part_loader = ShardedLoader.of(self.loader, ranks)

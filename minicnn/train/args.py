@@ -17,6 +17,7 @@ OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
 SCHEDULES = ("cosine", "constant", "step", "milestones", "exponential", "poly", "plateau")
 SGD_FORMS = ("torch", "caffe")
 DECAYS = ("weights", "all")
+PRECISIONS = ("float32", "float16", "bfloat16")
 COUNTS = {
     "epochs": (1, 10**6),
     "batch_size": (1, 10**6),
@@ -84,6 +85,7 @@ class TrainArgs:
     workers: int = 1
     checkpoint_every: str = "60s"
     device: str = "auto"
+    precision: str = "float32"
     log: str = "csv,steps,report"
 
     def __post_init__(self) -> None:
@@ -93,6 +95,7 @@ class TrainArgs:
         _one_of("schedule", self.schedule, SCHEDULES)
         _one_of("sgd_form", self.sgd_form, SGD_FORMS)
         _one_of("decay", self.decay, DECAYS)
+        _one_of("precision", self.precision, PRECISIONS)
         for name in names_of(self.log):
             _one_of("log", name, tuple(OBSERVERS))
         Cadence(self.checkpoint_every)

@@ -26,11 +26,11 @@ class Found(Exception):
     """Ends the second run at the first value that is no finite number."""
 
 
-def first_bad_layer(model: Any, batch: Batch, samples: NDArray[np.int64], device: str) -> str:
+def first_bad_layer(model: Any, batch: Batch, samples: NDArray[np.int64], device: str, dtype: Any = np.float32) -> str:
     """Run the forward pass of ``batch`` again, layer by layer; a sentence on the first value that is not finite.
 
     Random masks are those of the step, running statistics stay as they are. ``samples`` (N,) says which images of the
-    training part they are.
+    training part they are, ``dtype`` what the model computes in.
     """
     bad = ~np.isfinite(batch.images.reshape(len(batch.images), -1)).all(axis=1)
     if bad.any():
@@ -47,7 +47,7 @@ def first_bad_layer(model: Any, batch: Batch, samples: NDArray[np.int64], device
         stack.enter_context(recomputing())
         stack.enter_context(replayed_seeds(batch.seeds))
         try:
-            outputs = model(Tensor(batch.images, device=device))
+            outputs = model(Tensor(batch.images, device=device).astype(dtype))
         except Found as found:
             return f"first at {found}"
     largest = max(float(np.abs(move(logits.data, "cpu")).max()) for logits in tensors(outputs))

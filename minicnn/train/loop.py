@@ -27,6 +27,7 @@ from minicnn.train.groups import freeze, training_mode
 from minicnn.train.interrupt import Interrupted, StopRequest, stop_on_ctrl_c
 from minicnn.train.objective import answer_of, loss_of
 from minicnn.train.observer import Observer, observers_of
+from minicnn.train.precision import Precision
 from minicnn.train.rates import build_schedule
 from minicnn.train.recipe import augmentation, build_data, build_mix, build_model, build_optimizer, model_options
 from minicnn.train.report import Reporter
@@ -72,6 +73,7 @@ class Trainer:
         self.model = build_model(args, self.data["train"])
         self.notes = self._begin()
         self.model.to(self.device)
+        self.precision = Precision(args.precision, self.model, self.device)
         self.loader = DataLoader(
             self.data["train"],
             args.batch_size,
@@ -140,6 +142,8 @@ class Trainer:
             self._introduce(report)
             while self.epoch < self.args.epochs:
                 row = self._train_epoch(report, stop)
+                if note := self.precision.note():
+                    report.say(note)
                 best = self._validate(row)
                 self._save(self.run.last)
                 for observer in watching:
@@ -169,7 +173,8 @@ class Trainer:
         report.say(f"data    {self.args.data}: {train:,} training, {val:,} validation, {test:,} test images")
         for note in self.data["train"].notes:
             report.say(f"        {note}")
-        report.say(f"device  {self.device} ({self.device_reason})")
+        mixed = f", computing in {self.args.precision}" if self.precision.mixed else ""
+        report.say(f"device  {self.device} ({self.device_reason}){mixed}")
         report.say(f"folder  {self.run.folder}")
         if self.epoch >= self.args.epochs:
             report.say(f"finished all {self.epoch} epochs before; testing the best again (--epochs N trains longer)")
@@ -212,11 +217,17 @@ class Trainer:
             group["lr"] = rate * share
         self.optimizer.zero_grad()
         size = max(1, -(-count // self.args.accumulate))
-        for start in range(0, max(count, 1), size):  # a rank's share of a batch may be empty
-            end = min(start + size, count)
-            loss = self._forward(images[start:end], labels[start:end], start, end == count)
-            # gradients add up to the batch's
-            self._backward(loss if end - start == count else loss * ((end - start) / count), count)
+        with self.precision.lowered():
+            for start in range(0, max(count, 1), size):  # a rank's share of a batch may be empty
+                end = min(start + size, count)
+                loss = self._forward(images[start:end], labels[start:end], start, end == count)
+                # gradients add up to the batch's
+                loss = loss if end - start == count else loss * ((end - start) / count)
+                self._backward(self.precision.scaled(loss), count)
+                self.precision.gather(self.trained)
+        if not self.precision.unscale(self.trained):
+            self._skip()
+            return
         if self.args.clip_value:
             clip_grad_value_(self.trained, self.args.clip_value)
         if self.args.clip_norm:
@@ -225,10 +236,18 @@ class Trainer:
         if self.average is not None:
             self.average.update()
 
+    def _skip(self) -> None:
+        """After scaled gradients overflowed. **Raises** NonFiniteLossError where they were not even scaled up."""
+        if self.precision.hopeless:
+            self._read()  # a loss that is no number is the better message
+            what = "gradients overflow float16 whatever the loss scale (bfloat16 goes as far as float32)"
+            raise self._diverged(what, self.step + 1, "")
+
     def _forward(self, images: Any, labels: Any, start: int, last: bool) -> Tensor:
         """The mean loss of a piece of a batch, whose first image is number ``start`` of it."""
         with random.recorded_seeds() as seeds:
-            outputs, target = self.model(Tensor(images, device=self.device)), Tensor(labels, device=self.device)
+            outputs = self.precision.answer(self.model, Tensor(images, device=self.device))
+        target = Tensor(labels, device=self.device)
         self.batch = Batch(images, seeds, start)
         loss = loss_of(outputs, target, self.args)
         classes = target if target.ndim == 1 else ops.argmax(target, 1)  # a mix makes probabilities of labels
@@ -296,7 +315,7 @@ class Trainer:
             return first_bad_weight(self.model)
         size = self.args.batch_size
         samples = self.loader.order(self.epoch)[self.part.position * size + self.batch.start :]
-        return first_bad_layer(self.model, self.batch, samples, self.device)
+        return first_bad_layer(self.model, self.batch, samples, self.device, self.precision.dtype)
 
     def _diverged(self, what: str, step: int, where: str) -> NonFiniteLossError:
         """The error for a loss or weights that are no numbers any more after ``step`` steps."""

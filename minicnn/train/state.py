@@ -32,11 +32,11 @@ FIXED = (
         "ema",
         "seed",
     ),
-    *("accumulate", "mix", "augmentation", "freeze", "lr_groups"),
+    *("accumulate", "mix", "augmentation", "freeze", "lr_groups", "precision"),
 )
 # What a run did that is older than the option.
 BEFORE: dict[str, Any] = {
-    **{"decay": "weights", "accumulate": 1},
+    **{"decay": "weights", "accumulate": 1, "precision": "float32"},
     **dict.fromkeys(("options", "mix", "augmentation", "freeze", "lr_groups"), ""),
 }
 
@@ -77,6 +77,7 @@ def state_of(trainer: "Trainer") -> Checkpoint:
     state["random"] = random.default_generator().state()
     state["optimizer"], slots = trainer.optimizer.state_dict()
     arrays |= with_prefix("optimizer", slots)
+    state |= trainer.precision.state()
     if trainer.average is not None:
         arrays |= with_prefix("average", trainer.average.state_dict())
     return Checkpoint(arrays, state)
@@ -98,6 +99,7 @@ def restore(trainer: "Trainer", saved: Checkpoint) -> None:
         if trainer.average is not None:
             trainer.average.load_state_dict(of_prefix("average", arrays))
         random.default_generator().set_state(state["random"])
+        trainer.precision.restore(state)
     except MinicnnError as error:
         raise CheckpointError(str(error)) from error
     trainer.rows, trainer.epoch, trainer.part = state["rows"], state["epoch"], PartOfEpoch(**state["part"])

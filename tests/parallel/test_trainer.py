@@ -1,8 +1,13 @@
 """What ranks tell each other of a step and of an evaluation."""
 
-import numpy as np
+from types import SimpleNamespace
 
+import numpy as np
+import pytest
+
+from minicnn.errors import ArgumentError
 from minicnn.parallel.trainer import RankTrainer, joined
+from minicnn.train import TrainArgs
 from minicnn.train.evaluate import Evaluation, Samples
 from minicnn.train.interrupt import StopRequest
 from minicnn.train.loop import Figures, Trainer
@@ -46,3 +51,8 @@ def test_evaluations_of_parts_are_joined_in_their_order():
     assert found.accuracy == whole.accuracy == 0.6
     for one, other in zip(found.samples, whole.samples, strict=True):
         assert np.array_equal(one, other)
+
+
+def test_ranks_compute_in_float32():
+    with pytest.raises(ArgumentError, match=r"precision='float16' with 2 ranks, .* fix: --precision float32"):
+        RankTrainer(SimpleNamespace(size=2, rank=0), TrainArgs(precision="float16"), None)
