@@ -17,7 +17,7 @@ from typing import NamedTuple
 from minicnn.train import TrainArgs, Trainer, new_run
 from minicnn.train.observer import Observer
 
-BYTES_A_STEP = 200
+BYTES_A_STEP = 500
 EVERY = 50
 
 
