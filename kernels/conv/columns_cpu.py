@@ -41,8 +41,12 @@ LINE, FEW = 16, 8  # channels and filters turned together: cache lines of float3
 
 @helper
 def _is_matrix(window):
-    """Whether an image is its own column matrix: 1x1, stride 1, no padding."""
-    return window[2] * window[3] * window[4] * window[5] == 1 and window[0] * window[1] == window[12] * window[13]
+    """Whether an image is its own column matrix: 1x1, stride 1, and output (i, j) reads pixel (i, j).
+
+    Equal sizes are not enough: a transposed convolution's paddings may shift the image, or make 1x2 of 2x1.
+    """
+    same = window[0] == window[12] and window[1] == window[13] and window[6] == 0 and window[8] == 0
+    return same and window[2] * window[3] * window[4] * window[5] == 1
 
 
 @helper
