@@ -214,29 +214,20 @@ DEPTHWISE_EDGES = {
     },
 }
 
+POINTWISE = {"x": A((2, 2, 3, 3)), "weight": A((2, 2, 1, 1)), "bias": None, "dilation": 2}
 TRANSPOSED_EDGES = {
     "batch0": {"x": A((0, 3, 5, 5)), "weight": A((3, 2, 3, 3)), "bias": A((2,))},
     "one_pixel": {"x": A((2, 3, 1, 1)), "weight": A((3, 2, 1, 1)), "bias": A((2,))},
     "stride_gt_kernel": {"x": A((2, 2, 3, 2)), "weight": A((2, 3, 2, 2)), "bias": A((3,)), "stride": (4, 3)},
     "padding_ge_kernel": {"x": A((2, 2, 9, 9)), "weight": A((2, 3, 3, 2)), "bias": None, "padding": (4, 3)},
     "no_tap": {"x": A((1, 1, 2, 3)), "weight": A((1, 2, 2, 2)), "bias": None, "padding": ((1, 3), 2), "dilation": 4},
-    "pointwise_of_one_line_to_one_column": {
+    "pointwise_line_to_column": {
+        **POINTWISE,
         "x": A((2, 2, 1, 2)),
-        "weight": A((2, 1, 1, 1)),
-        "bias": None,
         "padding": ((0, 0), (1, 0)),
         "output_padding": (1, 0),
-        "groups": 2,
-        "dilation": 2,
     },
-    "pointwise_shifted": {
-        "x": A((2, 2, 3, 3)),
-        "weight": A((2, 2, 1, 1)),
-        "bias": None,
-        "padding": ((1, 0), (0, 0)),
-        "output_padding": (1, 0),
-        "dilation": 2,
-    },
+    "pointwise_shifted": {**POINTWISE, "padding": ((1, 0), (0, 0)), "output_padding": (1, 0)},
     "pointwise_with_output_padding": {
         "x": A((1, 2, 3, 3)),
         "weight": A((2, 2, 1, 1)),
