@@ -38,6 +38,7 @@ ORDER = (
     ("minicnn.nn", "minicnn.optim", "minicnn.gradcheck"),
     ("minicnn.fusion",),
     ("minicnn.models",),
+    ("minicnn.offline_page",),
     ("minicnn", "minicnn.train", "minicnn.instruments", "minicnn.slides", "minicnn.summary"),
     ("minicnn.parallel",),
     ("minicnn.study",),

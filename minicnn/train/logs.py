@@ -1,6 +1,5 @@
 """Observers that write files: ``steps.csv``, a line a step, and ``report.html``, the page of the run."""
 
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from minicnn.train import page
 from minicnn.train.evaluate import Evaluation
+from minicnn.train.files import write_atomically
 from minicnn.train.observer import Observer
 
 if TYPE_CHECKING:
@@ -48,9 +48,7 @@ def _keep_steps(path: Path, last: int) -> None:
     lines = [line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")]
     numbers = [line.partition(",")[0] for line in lines]
     kept = [line for line, n in zip(lines, numbers, strict=True) if not n.isdecimal() or int(n) <= last]
-    temporary = path.with_suffix(".csv.tmp")
-    temporary.write_text("".join(kept), encoding="utf-8", newline="")
-    os.replace(temporary, path)  # noqa: PTH105  (atomic, overwrites on Windows)
+    write_atomically(path, ["".join(kept).encode()])
 
 
 class Ration:

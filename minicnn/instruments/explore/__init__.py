@@ -5,17 +5,11 @@ each of them, and ``page.html``, ``page.css`` and ``page.js`` lie around the tab
 compares; it counts nothing.
 """
 
-import base64
-import hashlib
-import json
-from functools import cache
 from html import escape
-from importlib import resources
-from string import Template
 
-import minicnn
 from minicnn.instruments.explore.settings import Choices, Knob, Setting, choices
 from minicnn.instruments.explore.tables import tables
+from minicnn.offline_page import assemble, script_data
 
 __all__ = ["Choices", "Knob", "Setting", "choices", "explore_page", "render"]
 
@@ -30,18 +24,5 @@ def explore_page(model: str) -> str:
 
 def render(offered: Choices) -> str:
     """The page of these settings."""
-    script = _file("page.js")
-    return Template(_file("page.html")).substitute(
-        title=escape(offered.title),
-        # "<" would let a text end the script that holds the JSON
-        tables=json.dumps(tables(offered), separators=(",", ":")).replace("<", "\\u003c"),
-        version=escape(minicnn.__version__),
-        style=_file("page.css"),
-        script=script,
-        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-    )
-
-
-@cache
-def _file(name: str) -> str:
-    return (resources.files(__name__) / name).read_text(encoding="utf-8")
+    title = f"{offered.title}, layer by layer"
+    return assemble(__name__, title, title=escape(offered.title), tables=script_data(tables(offered)))
