@@ -1,6 +1,7 @@
 """Pages that are one file: they open from a disk, ask the network for nothing, and run no script but their own.
 
-A page is a package with ``page.html``, the body, ``page.css`` and ``page.js``.
+A page is a package with ``page.html``, the body, ``page.css``, and scripts (``*.js``), which become one in the order of
+names.
 """
 
 import base64
@@ -39,7 +40,7 @@ def assemble(package: str, title: str, /, **parts: str) -> str:
 
     ``page.html`` may also name ``$version``, minicnn's. **Raises** KeyError for a name that it has and ``parts`` lack.
     """
-    script = _file(package, "page.js")
+    script = _script(package)
     return Template(SHELL).substitute(
         title=escape(title),
         style=_file(package, "page.css"),
@@ -52,6 +53,12 @@ def assemble(package: str, title: str, /, **parts: str) -> str:
 def script_data(data: Any) -> str:
     """``data`` as JSON inside a script element, which a text with "<" in it cannot end."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+
+
+@cache
+def _script(package: str) -> str:
+    names = sorted(file.name for file in resources.files(package).iterdir() if file.name.endswith(".js"))
+    return "\n".join(_file(package, name) for name in names)
 
 
 @cache
