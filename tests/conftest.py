@@ -5,9 +5,13 @@ import os
 import sys
 from collections.abc import Generator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.browser import Browser
 
 # Set before NumPy is loaded. One BLAS thread: on small machines the spinning threads of BLAS and of Numba take the
 # cores from each other.
@@ -80,3 +84,14 @@ def pytest_make_collect_report(
 def _fail(report: pytest.TestReport | pytest.CollectReport) -> None:
     report.outcome = "failed"
     report.longrepr = f"skipped, and --no-skips was given: {report.longrepr}"
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Generator["Browser", None, None]:
+    """A browser for the tests of a file."""
+    from tests import browser
+
+    if browser.PROGRAM is None:
+        pytest.skip("there is no chromium")
+    with browser.Browser(tmp_path_factory.mktemp("profile")) as opened:
+        yield opened

@@ -1,19 +1,20 @@
-"""The page to click through: its numbers are the library's, its texts harmless, its size bounded; and in a browser."""
+"""The page to click through: its numbers and its edges are the library's, its texts harmless, its size bounded."""
 
 import base64
 import hashlib
 import json
 import re
+from functools import cache
 
 import pytest
 
 import minicnn
 from minicnn import models, nn
 from minicnn.cli import main
+from minicnn.errors import ArgumentError
 from minicnn.instruments import explore
 from minicnn.instruments.explore.settings import FACTORS
 from minicnn.models.efficientnet import RELEASED
-from tests.train import browser
 
 MEASURES = ("params", "macs", "flops", "weight_bytes", "forward_bytes", "training_bytes")
 LIMIT = 1_000_000
@@ -26,14 +27,22 @@ def told(page):
 
 
 def lines(data, setting):
-    """(path, is it a block, facts, field) of every line, read as the script reads them."""
+    """(path, sort, facts, field) of every line, read as the script reads them: sort 1 is a block, 2 an operation."""
     path, found = [], []
     labels, fields = (data["columns"][setting[name]] for name in ("tree", "fields"))
     for label, field, facts in zip(labels, fields, setting["facts"], strict=True):
-        name, level, block = data["labels"][label]
+        name, level, sort = data["labels"][label]
         path[level:] = [name]
-        found.append((".".join(path), bool(block), data["facts"][facts], data["fields"][field]))
+        found.append((".".join(path), sort, data["facts"][facts], data["fields"][field]))
     return found
+
+
+def reading(data, setting):
+    """Which lines each line reads: path -> paths."""
+    paths = [path for path, *_ in lines(data, setting)]
+    backs = [data["reads"][number] for number in data["columns"][setting["reads"]]]
+    pairs = enumerate(zip(paths, backs, strict=True))
+    return {path: [paths[at - back] for back in found] for at, (path, found) in pairs}
 
 
 def written(shape):
@@ -43,10 +52,10 @@ def written(shape):
 def holds(data, setting, counted):
     """The page's setting says what the summary says, layer by layer."""
     assert setting["totals"] == [getattr(counted, name) for name in MEASURES]
-    layers = [line for line in lines(data, setting) if not line[1]]
+    counted_lines = [line for line in lines(data, setting) if line[1] != 1 and len(line[2]) > 3]
     found = sorted(
-        (re.sub(r" \(call \d+\)$", "", path).removesuffix(".(itself)"), facts[0], str(facts), field)
-        for path, _, facts, field in layers
+        (re.sub(r"(\.?\(\w+\))?( \(call \d+\))?$", "", path), facts[0], str(facts), field)
+        for path, _, facts, field in counted_lines
     )
     rows = []
     for row in counted.rows:
@@ -84,10 +93,10 @@ def test_every_mobilenet_is_the_one_of_the_catalog(mobile):
 def test_blocks_are_the_sums_of_their_layers(mobile):
     data = told(mobile)
     found = lines(data, data["settings"][data["start"]])
-    assert sum(block for _, block, *_ in found) == 5 + 13 + 1
-    for path, block, facts, _ in found:
-        inside = [line[2] for line in found if not line[1] and line[0].startswith(f"{path}.")]
-        if block:
+    assert sum(sort == 1 for _, sort, *_ in found) == 5 + 13 + 1
+    for path, sort, facts, _ in found:
+        inside = [line[2] for line in found if line[1] != 1 and line[0].startswith(f"{path}.")]
+        if sort == 1:
             assert facts[0] == f"{len(inside)} layer{'s' * (len(inside) > 1)}"
             assert facts[3:] == [sum(column) for column in zip(*(line[3:] for line in inside), strict=True)]
 
@@ -134,7 +143,7 @@ def test_names_are_escaped():
     page = hostile()
     assert page.count("<script") == 2 and page.count("</script>") == 2
     assert "<b>x" not in page and "<i>" not in page and "<script>alert" not in page
-    assert lines(told(page), told(page)["settings"][0])[0][0] == "</script><b>x"
+    assert lines(told(page), told(page)["settings"][0])[1][0] == "</script><b>x"
 
 
 def test_the_command_writes_the_page(tmp_path, capsys):
@@ -150,29 +159,56 @@ def test_the_command_writes_the_page(tmp_path, capsys):
         assert stopped.value.code == 2
 
 
-# ---- everything of the largest families, and a browser
+def test_a_page_says_what_reads_what():
+    data = told(explore.explore_page("googlenet"))
+    reads = reading(data, data["settings"][0])
+    assert reads["inception3a.(cat)"] == [
+        *("inception3a.branch1.relu", "inception3a.branch2.1.relu"),
+        *("inception3a.branch3.1.relu", "inception3a.branch4.1.relu"),
+    ]
+    for first in ("branch1.conv", "branch2.0.conv", "branch3.0.conv", "branch4.0"):
+        assert reads[f"inception3b.{first}"] == ["inception3a.(cat)"]
+    assert reads["inception3a"] == [] and reads["(image)"] == [] and reads["fc"] == ["dropout"]
 
-LINE = "[...document.querySelectorAll('.line')].find(l => l.dataset.key === '{}')"
+
+def test_a_block_that_runs_in_parts_is_none():
+    data = told(explore.explore_page("preresnet18"))
+    reads, sorts = (
+        reading(data, data["settings"][0]),
+        {path: sort for path, sort, *_ in lines(data, data["settings"][0])},
+    )
+    assert sorts["layer1.1"] == 1 and "layer1.1.convs" not in sorts
+    assert reads["layer1.1.convs.1"] == ["layer1.1.dropout"]
+    assert reads["layer1.1.(add)"] == ["layer1.1.shortcut", "layer1.1.convs.1"]
 
 
-@pytest.fixture(scope="module")
-def efficient(tmp_path_factory):
-    path = tmp_path_factory.mktemp("page") / "efficientnet.html"
-    path.write_text(explore.explore_page("efficientnet"), encoding="utf-8")
-    return path
+def test_several_networks_are_as_published():
+    page = explore.explore_page("resnet18", "efficientnet", "mobilenet_v1")
+    data = told(page)
+    names = ["resnet18", "efficientnet_b0", "mobilenet_v1_1.0_224"]
+    assert [setting["name"] for setting in data["settings"]] == names
+    assert (data["start"], data["against"], data["knobs"]) == (0, 1, [])
+    assert "<h1>resnet18, efficientnet_b0 and mobilenet_v1_1.0_224</h1>" in page
+    for setting, name in zip(data["settings"], names, strict=True):
+        holds(data, setting, minicnn.summary(lambda name=name: models.create(name), (3, 224, 224)))
+    with pytest.raises(ArgumentError, match=r"efficientnet_b0 is named twice; .*fix: name each of them once"):
+        explore.choices("efficientnet", "resnet18", "efficientnet_b0")
+    with pytest.raises(ArgumentError, match="resnet188"):
+        explore.choices("resnet18", "resnet188")
 
 
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    if browser.PROGRAM is None:
-        pytest.skip("there is no chromium")
-    with browser.Browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
+# ---- everything of the largest families
+
+
+@cache
+def efficientnet():
+    """The page of the family with most settings."""
+    return explore.explore_page("efficientnet")
 
 
 @pytest.mark.slow
-def test_every_efficientnet_is_counted_by_the_library(efficient):
-    page = efficient.read_text(encoding="utf-8")
+def test_every_efficientnet_is_counted_by_the_library():
+    page = efficientnet()
     data, offered = told(page), explore.choices("efficientnet")
     assert len(page.encode()) < LIMIT and len(data["settings"]) == len(offered.settings)
     for setting, chosen in zip(data["settings"], offered.settings, strict=True):
@@ -192,106 +228,19 @@ def test_every_mobilenet_v2_is_the_one_of_the_catalog():
             holds(data, setting, minicnn.summary(lambda name=name: models.create(name), models.info(name).input_shape))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
-@pytest.mark.parametrize("width", [375, 1280])
-def test_it_opens_without_a_complaint_and_asks_for_nothing(chromium, efficient, width, dark):
-    chromium.open(efficient, width, dark=dark)
-    for action in ("0", "document.getElementById('compare').click()", "document.getElementById('unfold').click()"):
-        chromium.value(action)
-        assert chromium.value("document.documentElement.scrollWidth") <= width
-    assert chromium.complaints == []
-    assert [address for address in chromium.requests if not address.startswith("data:")] == [efficient.as_uri()]
-
-
-def cells(chromium, row):
-    return chromium.value(
-        "[...[...document.querySelectorAll('#detail tr')].find(r => r.cells[0].textContent === "
-        f"'{row}').cells].slice(1).map(c => c.textContent)"
-    )
-
-
-def totals(chromium):
-    texts = chromium.value("[...document.querySelectorAll('.exact')].map(e => e.textContent)")
-    return [int(text.replace(",", "")) for text in texts]
-
-
-def turn(chromium, field, knob, value):
-    found = f"document.querySelector('#{field} [data-knob=\"{knob}\"]')"
-    chromium.value(f"{found}.value = '{value}'; {found}.dispatchEvent(new Event('change', {{bubbles: true}}))")
+LARGEST = [
+    "resnet1202_cifar10",
+    "preresnet1001_cifar10",
+    "polynet",
+    "densenet264_k48",
+    "nasnet_a_large",
+    "mobilenet_v1",
+]
 
 
 @pytest.mark.slow
-def test_a_click_shows_a_layers_row(chromium, tmp_path):
-    path = tmp_path / "page.html"
-    path.write_text(explore.explore_page("resnet50"), encoding="utf-8")
-    chromium.open(path, 1280)
-    for key in ("layer3", "layer3", "layer3.2", "layer3.2.conv2"):
-        chromium.value(f"{LINE.format(key)}.click()")
-    rows = minicnn.summary(models.resnet50, (3, 224, 224)).rows
-    row = next(row for row in rows if row.path == "layer3.2.conv2")
-    assert chromium.value("document.querySelector('#detail h2').textContent") == "layer3.2.conv2"
-    assert cells(chromium, "output") == ["1\u00d7256\u00d714\u00d714"] and cells(chromium, "kind") == ["Conv2d"]
-    assert cells(chromium, "parameters") == [f"{row.params:,}"] and cells(chromium, "FLOPs") == [f"{row.flops:,}"]
-    assert cells(chromium, "activations, training, bytes") == [f"{row.training_bytes:,}"]
-    assert cells(chromium, "receptive field") == [row.cells()[-1]] and chromium.complaints == []
-
-
-@pytest.mark.slow
-def test_turning_knobs_shows_the_librarys_totals(chromium, efficient, tmp_path, mobile):
-    path = tmp_path / "page.html"
-    path.write_text(mobile, encoding="utf-8")
-    chromium.open(path, 1280)
-    expected = {}
-    for width, side in ((0.5, 160), (0.75, 160), (0.75, 224)):
-        turn(chromium, "first", 0, width)
-        turn(chromium, "first", 1, side)
-        counted = minicnn.summary(
-            lambda width=width: models.create("mobilenet_v1_1.0_224", width=width), (3, side, side)
-        )
-        expected[width, side] = [getattr(counted, name) for name in MEASURES]
-        assert totals(chromium) == expected[width, side]
-    chromium.value("document.getElementById('compare').click()")
-    turn(chromium, "second", 0, 0.5)
-    turn(chromium, "second", 1, 160)
-    a, b = expected[0.75, 224], expected[0.5, 160]
-    assert totals(chromium) == [number for pair in zip(a, b, strict=True) for number in pair]
-    chromium.value(f"{LINE.format('classifier')}.click()")
-    assert cells(chromium, "multiply-adds") == ["768,000", "512,000", "\u2212256,000 \u00d70.667"]
-    chromium.open(efficient, 1280)
-    turn(chromium, "first", "name", 4)  # B4 lies on the grid: one knob moves alone
-    turn(chromium, "first", 2, 600)
-    at = "[...document.querySelectorAll('#first select')].slice(1).map(s => s.value).join()"
-    assert chromium.value(at) == "1.4,1.8,600"
-    turn(chromium, "first", "name", 5)  # B5 does not: the nearest that was counted
-    turn(chromium, "first", 2, 224)
-    assert chromium.value(at) == "1.4,1.8,224" and chromium.complaints == []
-
-
-@pytest.mark.slow
-def test_the_keys_walk_open_and_close(chromium, efficient):
-    chromium.open(efficient, 1280)
-    chosen = "document.activeElement.dataset.key"
-    chromium.value("document.querySelector('#tree [tabindex=\"0\"]').focus()")
-    assert chromium.value(chosen) == "features"
-    for key, there in (
-        *(("ArrowDown", "features.0"), ("ArrowDown", "features.1"), ("ArrowRight", "features.1")),
-        *(("ArrowRight", "features.1.0"), ("ArrowLeft", "features.1"), ("ArrowLeft", "features.1")),
-        *(("Enter", "features.1"), ("ArrowDown", "features.1.0"), ("End", "classifier.1"), ("Home", "features")),
-        *(("ArrowDown", "features.0"), ("ArrowUp", "features"), (" ", "features"), ("ArrowDown", "avgpool")),
-    ):
-        chromium.press(key)
-        assert chromium.value(chosen) == there, key
-        assert chromium.value("document.querySelector('#detail h2').textContent") == there
-    assert chromium.complaints == []
-
-
-@pytest.mark.slow
-def test_a_hostile_name_is_only_text(chromium, tmp_path):
-    path = tmp_path / "page.html"
-    path.write_text(hostile(), encoding="utf-8")
-    chromium.open(path, 375)
-    assert chromium.complaints == [] and chromium.value("document.querySelector('h1').textContent").startswith(
-        "<script>"
-    )
-    assert chromium.value("document.querySelector('#detail h2').textContent") == "</script><b>x"
+@pytest.mark.parametrize("names", [*LARGEST, tuple(LARGEST[1:4])])
+def test_no_page_is_large_and_data_always_goes_down(names):
+    page = explore.explore_page(*([names] if isinstance(names, str) else names))
+    assert len(page.encode()) < LIMIT
+    assert all(back > 0 for found in told(page)["reads"] for back in found)

@@ -3,7 +3,6 @@
 import pytest
 
 from minicnn.train import page
-from tests.train import browser
 from tests.train.stories import story
 from tests.train.test_page import HOSTILE
 
@@ -17,14 +16,6 @@ STORIES = {
     "running": lambda: story(("cat", "dog", "owl"), finished=False, epochs=1),
 }
 FIGURES = "[...document.querySelectorAll('.chart:not(.still)')]"
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    if browser.PROGRAM is None:
-        pytest.skip("there is no chromium")
-    with browser.Browser(tmp_path_factory.mktemp("profile")) as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module", params=STORIES)

@@ -1,8 +1,9 @@
 """``minicnn explore``: a network as a page to click through; one file that opens from a disk and asks for nothing.
 
 `settings` says at which widths, depths and resolutions a network is counted, `tables` has ``minicnn.summary`` count
-each of them, and ``page.html``, ``page.css`` and ``page.js`` lie around the tables. The script looks up, formats and
-compares; it counts nothing.
+each of them and `minicnn.instruments.flow` follow its data, and ``page.html``, ``page.css`` and the scripts lie around
+the tables: ``data.js`` looks up and formats, ``lanes.js`` lays out the lines of data, ``layers.js`` draws trees, and
+``page.js`` has controls, totals and the chosen layer. They count nothing.
 """
 
 from html import escape
@@ -14,12 +15,12 @@ from minicnn.offline_page import assemble, script_data
 __all__ = ["Choices", "Knob", "Setting", "choices", "explore_page", "render"]
 
 
-def explore_page(model: str) -> str:
-    """One HTML document of the network ``model`` of the catalog, at every setting that its family offers.
+def explore_page(*names: str) -> str:
+    """One HTML document of a network of the catalog at every setting that its family offers, or of several networks.
 
-    **Raises** ArgumentError for an unknown name.
+    **Raises** ArgumentError for an unknown name, and for a network that is named twice.
     """
-    return render(choices(model))
+    return render(choices(*names))
 
 
 def render(offered: Choices) -> str:

@@ -7,9 +7,10 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from minicnn import models
+from minicnn.errors import ArgumentError
 from minicnn.models.efficientnet import B0, FACTORS, coefficients, compound_scale
 from minicnn.models.index import INDEX
-from minicnn.models.spec import ModelSpec
+from minicnn.models.spec import ModelInfo, ModelSpec
 
 COMPOUND_STEPS = range(1, 8)
 GRID = ("b0", "b4", "b7")  # whose width, depth and resolution are mixed
@@ -47,21 +48,37 @@ class Setting(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """All that one page shows; it opens with ``settings[start]``."""
+    """All that one page shows; first ``settings[start]``, compared with ``settings[against]`` unless that is None."""
 
     title: str
     knobs: tuple[Knob, ...]
     settings: Sequence[Setting]
     start: int = 0
+    against: int | None = None
     note: str = ""
 
 
-def choices(model: str) -> Choices:
+def choices(*names: str) -> Choices:
     """What there is to choose for a network of the catalog; ``mobilenet_v1`` means its member of width 1 and 224.
 
-    **Raises** ArgumentError for an unknown name.
+    Of several networks each has one setting, as published, and the page opens with the first two side by side.
+
+    **Raises** ArgumentError for an unknown name, and for a network that is named twice.
     """
-    facts = models.info(DEFAULTS.get(model, model))
+    found = [models.info(DEFAULTS.get(name, name)) for name in names]
+    known = [facts.name for facts in found]
+    for k, name in enumerate(known):
+        if name in known[:k]:
+            raise ArgumentError(
+                f"explore: {name} is named twice; expected different networks; fix: name each of them once"
+            )
+    if len(found) == 1:
+        return _alone(found[0])
+    settings = [Setting(facts.name, (), partial(models.create, facts.name), facts.input_shape) for facts in found]
+    return Choices(f"{', '.join(known[:-1])} and {known[-1]}", (), settings, against=1)
+
+
+def _alone(facts: ModelInfo) -> Choices:
     family = next(family for family, members in INDEX.items() if facts.name in members)
     if family == "efficientnet":
         return _efficientnet(facts.name)
@@ -99,7 +116,7 @@ def _efficientnet(name: str) -> Choices:
     settings += [mix for mix in mixes if mix.values not in named]
     knobs = (Knob("width", widths), Knob("depth", depths), Knob("resolution", sides))
     start = list(FACTORS).index(name.removeprefix("efficientnet_"))
-    return Choices("efficientnet", knobs, settings, start, _NOTE)
+    return Choices("efficientnet", knobs, settings, start, note=_NOTE)
 
 
 def _rule(phi: int) -> tuple[float, float, float]:
