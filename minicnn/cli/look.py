@@ -200,18 +200,22 @@ def charts(out: Path, as_json: bool) -> None:
 @command.command("graph")
 @click.argument("name", metavar="MODEL")
 @out_option
+@click.option("--tensorboard", type=click.Path(path_type=Path, file_okay=False), help="A folder for an event file too.")
 @json_option
-def graph(name: str, out: Path, as_json: bool) -> None:
-    """A network of the catalog as a page whose blocks open and close, and as a Graphviz file."""
+def graph(name: str, out: Path, tensorboard: Path | None, as_json: bool) -> None:
+    """A network of the catalog as the page of `minicnn explore`, as a Graphviz file, and for TensorBoard."""
     from functools import partial
 
     from minicnn import models
-    from minicnn.instruments.graph import dot, graph_page
+    from minicnn.instruments.explore import explore_page
+    from minicnn.instruments.graph import dot, write_tensorboard
 
     info = models.info(name)
-    build = partial(models.create, name)
+    build = partial(models.create, info.name)
     out.mkdir(parents=True, exist_ok=True)
     files = [out / f"{info.name}.html", out / f"{info.name}.dot"]
-    files[0].write_text(graph_page(build, info.input_shape, info.name), encoding="utf-8")
-    files[1].write_text(dot(build, info.input_shape, info.name), encoding="utf-8")
+    files[0].write_text(explore_page(info.name), encoding="utf-8", newline="")
+    files[1].write_text(dot(build, info.input_shape, info.name), encoding="utf-8", newline="")
+    if tensorboard is not None:
+        files.append(write_tensorboard(build, info.input_shape, tensorboard))
     report(files, as_json, model=info.name)
