@@ -71,6 +71,12 @@ def test_graph(minicnn, tmp_path):
     assert "conv1" in (tmp_path / "look/lenet5.dot").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
+def test_graph_for_tensorboard(minicnn, tmp_path):
+    files = json.loads(minicnn("look", "graph", "lenet5", "--tensorboard", "events", "--json").out)["files"]
+    assert files[2].startswith("events/events.out.tfevents.") and (tmp_path / files[2]).stat().st_size > 1000
+
+
 def test_memory(minicnn):
     done = minicnn("memory", "lenet5", "--limit", "100 MiB", "--batch", "16")
     assert done.code == 0 and "It fits in 100.0 MiB; the largest batch that fits: " in done.out

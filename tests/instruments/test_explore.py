@@ -153,9 +153,12 @@ def test_the_command_writes_the_page(tmp_path, capsys):
     assert stopped.value.code == 0
     assert json.loads(capsys.readouterr().out) == {"page": str(path), "model": "lenet5", "settings": 1}
     assert path.read_text(encoding="utf-8") == explore.explore_page("lenet5")
-    for arguments in (["explore", "lenet55"], ["explore", "lenet5", "-o", str(path / "below.html")]):
+    with pytest.raises(SystemExit) as stopped:
+        main(["explore", "lenet5", "lenet_caffe", "-o", str(path)])
+    assert stopped.value.code == 0 and path.read_text(encoding="utf-8") == explore.explore_page("lenet5", "lenet_caffe")
+    for arguments in (["lenet55"], ["lenet5", "lenet5"], [], ["lenet5", "-o", str(path / "below.html")]):
         with pytest.raises(SystemExit) as stopped:
-            main(arguments)
+            main(["explore", *arguments])
         assert stopped.value.code == 2
 
 

@@ -235,6 +235,8 @@ def test_two_networks_stand_side_by_side(chromium, tmp_path, width):
     row = {net: next(row for row in net.rows if row.path == "layer2.0.conv1") for net in (a, b)}
     assert cells(chromium, "multiply-adds") == [f"{row[a].macs:,}", f"{row[b].macs:,}", "equal"]
     assert cells(chromium, "is read by") == ["layer2.0.bn1", "layer2.0.bn1", ""]
+    chromium.value(f"{LINE.format('layer2.0.relu (call 2)')}.click()")
+    assert cells(chromium, "reads from") == ["layer2.0.(add)", "layer2.0.bn2", ""]
     chromium.value(f"{LINE.format('layer2.0.(add)')}.click()")  # which the other does not have
     assert cells(chromium, "output")[1] == "no such layer" and chromium.value(chosen.format("second")) == []
     turn(chromium, "second", "name", 2)

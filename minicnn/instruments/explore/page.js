@@ -17,7 +17,7 @@ function makeControls(side) {
   field.addEventListener("change", event => {
     const knob = event.target.dataset.knob, value = Number(event.target.value);
     state[side] = knob === "name" ? value : nearest(state[side], Number(knob), value);
-    openOutside(side);
+    if (!data.knobs.length) openOutside(side); // it may be another network
     show();
   });
 }
@@ -89,8 +89,12 @@ function linksTo(found, side) {
 
 // ---- the page
 
+const MANY = 60; // rows that one looks through
+
+// Opens the blocks that lie in no other, unless that would be many rows.
 function openOutside(side) {
-  for (const line of lines(state[side])) if (line.level === 0 && line.block) state.open.add(line.key);
+  const all = lines(state[side]);
+  if (all.filter(line => line.level < 2).length <= MANY) for (const line of all) if (line.block && !line.level) state.open.add(line.key);
 }
 
 function show() {
