@@ -17,7 +17,7 @@ COMMANDS = {
     "diff": "The layers in which two models differ.",
     "env": "What works here: versions, threads, GPU, caches, and how to get what is missing.",
     "evaluate": "How good trained runs are, alone or together.",
-    "explore": "A network as a page to click through: layers, totals, widths and resolutions.",
+    "explore": "Networks as a page to click through: layers, the way of data, widths, two side by side.",
     "features": "What a layer of a trained run makes of images.",
     "look": "Look into a network: where it looks, what its blocks do; charts of the catalog.",
     "memory": "How much memory training a model takes, and which batch fits.",
