@@ -43,7 +43,7 @@ function connect(from, to) {
 
 const find = (side, key) => state[side] === null ? undefined : lines(state[side]).find(line => line.key === key);
 const layers = all => all.filter(line => !line.block && line.facts.length > SHAPES);
-const nameOf = number => data.settings[number].name || data.settings[number].at.join(", ") || data.title;
+const nameOf = number => data.settings[number].name || data.knobs.map((knob, k) => `${knob.name} ${data.settings[number].at[k]}`).join(", ");
 
 // The setting with this value of one knob that has most of the others' values, and else the nearest.
 function nearest(from, knob, value) {

@@ -44,7 +44,7 @@ function lanesOf(edges, count, most) {
   return lane;
 }
 
-// A tree's rows laid out; `path` is what SVG calls the way of some edges, `bundled` says how many lanes are one.
+// A tree laid out; `path` is what SVG calls the way of some edges, `bundled` how many outputs share the last lane.
 function layOut(all, shown, most, height) {
   const edges = edgesOf(all, shown), lane = lanesOf(edges, shown.length, most);
   const used = edges.reduce((widest, [from, to]) => Math.max(widest, lane[from], lane[to]), 0);
@@ -55,22 +55,23 @@ function layOut(all, shown, most, height) {
     return `M${x(from)} ${y(from)}${way}`;
   }).join("");
   const bundled = new Set(edges.map(([from]) => from).filter(from => lane[from] === most)).size;
-  return { edges, lane, x, y, path, bundled, most, width: 2 * EDGE + GAP * used, height: height * shown.length };
+  return { edges, ends: new Set(edges.flat()), lane, x, y, path, bundled, most, width: 2 * EDGE + GAP * used, height: height * shown.length };
 }
 
 const disc = (x, y, r) => `M${x - r} ${y}a${r} ${r} 0 1 0 ${2 * r} 0a${r} ${r} 0 1 0 ${-2 * r} 0`;
 
-// Fills the picture: edges, over them those that `light` picks, over them a mark for every row but heads of open blocks.
+// Fills the picture: edges, over them those that `light` picks, over them a mark for every row at an end of one.
 function drawLanes(svg, plan, shown) {
   const marks = { layer: "", block: "", operation: "", sign: "" };
   for (const [row, line] of shown.entries()) {
     const x = plan.x(row), y = plan.y(row);
+    if (!plan.ends.has(row)) continue; // the head of an open block, or what a block was counted for itself
     if (line.operation) {
       const sign = SIGNS[line.label.replace(/^.*\((\w+)\)( \(call \d+\))?$/, "$1")] ?? [];
       marks.operation += disc(x, y, 5.5);
       marks.sign += sign.map(([a, b, c, d]) => `M${x + a} ${y + b}L${x + c} ${y + d}`).join("");
     } else if (!line.block) marks.layer += disc(x, y, 3.5);
-    else if (!state.open.has(line.key)) marks.block += `M${x - 4.5} ${y - 4.5}h9v9h-9z`;
+    else marks.block += `M${x - 4.5} ${y - 4.5}h9v9h-9z`;
   }
   const thick = plan.edges.filter(([from]) => plan.lane[from] === plan.most);
   const thin = plan.edges.filter(([from]) => plan.lane[from] !== plan.most);

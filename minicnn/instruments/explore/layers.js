@@ -21,8 +21,8 @@ function showTrees() {
   keepChosen();
   const most = Math.max(1, ...sidesShown().flatMap(side => layers(trees[side].all)).map(line => valueOf(line) ?? 0));
   for (const side of sidesShown()) drawTree(trees[side], most);
-  const bundled = Math.max(...sidesShown().map(side => trees[side].plan.bundled));
-  $("bundled").textContent = bundled > 1 ? `The thick one at the right is ${bundled} in one: choose a row to see its own.` : "";
+  const bundled = sidesShown().reduce((sum, side) => sum + trees[side].plan.bundled, 0);
+  $("bundled").textContent = bundled ? `The thick one at the right is for what found no lane, ${bundled} outputs in all; a chosen row shows its own.` : "";
   markChosen();
 }
 
