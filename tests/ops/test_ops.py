@@ -60,15 +60,18 @@ def test_edge_equals_oracle(case, edge):
 def check_gradient(case, geometry, seed):
     arrays = arrays_of(geometry, seed)
     tensors = tensors_of(geometry, arrays, requires_grad=True)
-    leaves = [t for value in tensors.values() for t in (value if isinstance(value, list) else [value])]
-    leaves = [t for t in leaves if isinstance(t, Tensor) and t.requires_grad]
 
     def function(*_):
         return case.run(**tensors)
 
     function.__name__ = case.op
     # Another seed than the one that filled the arrays: the upstream gradient must not be a copy of the input.
-    gradcheck(function, *leaves, seed=(seed + 1) % 2**31)
+    gradcheck(function, *leaves_of(tensors), seed=(seed + 1) % 2**31)
+
+
+def leaves_of(tensors):
+    values = [t for value in tensors.values() for t in (value if isinstance(value, list) else [value])]
+    return [t for t in values if isinstance(t, Tensor) and t.requires_grad]
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.gradient], ids=lambda case: case.id)
@@ -87,14 +90,21 @@ def test_edge_gradient(case, edge):
 @every_case
 @settings(max_examples=4)
 @given(data=st.data(), seed=some_seed)
-def test_abstract_run_gives_shape_and_dtype(case, data, seed):
+def test_an_abstract_run_and_its_gradients_have_shape_and_dtype(case, data, seed):
     geometry = case.geometry(data.draw)
     arrays = arrays_of(geometry, seed, np.float32)
     real = case.run(**tensors_of(geometry, arrays))
     with minicnn.abstract():
-        shaped = case.run(**tensors_of(geometry, arrays))
+        tensors = tensors_of(geometry, arrays, requires_grad=case.gradient)
+        shaped = case.run(**tensors)
     assert [(y.shape, y.dtype) for y in shaped] == [(y.shape, y.dtype) for y in real]
     assert all(type(y.data) is minicnn.ShapeArray for y in shaped)
+    for y in shaped:
+        if y.node is not None:
+            y.backward(minicnn.ShapeArray(y.shape, y.dtype), retain_graph=True)
+    for x in leaves_of(tensors):
+        if x.grad is not None:
+            assert type(x.grad.data) is minicnn.ShapeArray and (x.grad.shape, x.grad.dtype) == (x.shape, x.dtype)
 
 
 @every_case
