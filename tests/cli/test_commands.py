@@ -1,5 +1,6 @@
 """The other commands, and what all have in common."""
 
+import errno
 import json
 import subprocess
 import sys
@@ -100,3 +101,26 @@ def test_ctrl_c_before_the_first_step_ends_with_130(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["models"])
     assert stopped.value.code == 130 and "stopped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("file", [None, "runs/a", b"runs/a"])
+def test_what_the_system_refuses_is_one_line(minicnn, monkeypatch, file):
+    def refused(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", file)
+
+    monkeypatch.setattr("minicnn.models.names", refused)
+    where = "" if file is None else "runs/a: "
+    assert minicnn("models") == (1, "", f"minicnn: {where}No space left on device\n")
+
+
+def test_closed_streams_swallow_what_is_said(monkeypatch):
+    """As after ``>&- 2>&-``; and the next file that is opened does not take their numbers."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    with pytest.raises(SystemExit) as stopped:
+        main(["models", "lenet5"])
+    streams = (sys.stdout, sys.stderr)
+    monkeypatch.undo()
+    assert stopped.value.code == 0 and all(stream is not None for stream in streams)
+    for stream in streams:
+        stream.close()
