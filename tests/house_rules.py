@@ -12,7 +12,7 @@ TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".in", ".txt", "
 # Each row may import its own row and the rows above it; the longest name that fits decides.
 ORDER = (
     ("minicnn.context",),
-    ("minicnn.errors",),
+    ("minicnn.errors", "minicnn.files"),
     (
         "minicnn.kernels.arena",
         "minicnn.kernels.shape_array",
@@ -55,7 +55,8 @@ ORDER = (
 ONLY: dict[str, tuple[str, ...]] = {
     "minicnn.context": (),
     "minicnn.tape": (),
-    "minicnn.data": ("minicnn.errors", "minicnn.tensor", "minicnn.data", "minicnn.kernels.jit"),
+    "minicnn.files": (),
+    "minicnn.data": ("minicnn.errors", "minicnn.files", "minicnn.tensor", "minicnn.data", "minicnn.kernels.jit"),
 }
 OPEN_TO_ALL = {"minicnn"}  # the package's own __init__ gathers the public names
 

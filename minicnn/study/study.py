@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from minicnn.errors import ArgumentError
+from minicnn.files import write_atomically
 from minicnn.study.space import Space
 from minicnn.study.trial_run import Outcome, run_trial
 from minicnn.train.args import TrainArgs
-from minicnn.train.files import write_atomically
 from minicnn.train.interrupt import Interrupted
 from minicnn.train.lock import locked
 

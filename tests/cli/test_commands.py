@@ -1,10 +1,12 @@
 """The other commands, and what all have in common."""
 
 import errno
+import io
 import json
 import subprocess
 import sys
 
+import click
 import pytest
 
 from minicnn import __version__, models
@@ -111,6 +113,16 @@ def test_what_the_system_refuses_is_one_line(minicnn, monkeypatch, file):
     monkeypatch.setattr("minicnn.models.names", refused)
     where = "" if file is None else "runs/a: "
     assert minicnn("models") == (1, "", f"minicnn: {where}No space left on device\n")
+
+
+def test_what_cannot_be_shown_is_no_crash(monkeypatch):
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="utf-8"))
+    monkeypatch.setattr("minicnn.models.names", lambda pattern: click.echo("runs/\udcff") or [])
+    with pytest.raises(SystemExit) as stopped:
+        main(["models", "--json"])
+    sys.stdout.flush()
+    assert stopped.value.code == 0 and shown.getvalue().split() == [rb"runs/\udcff", b"[]"]
 
 
 def test_closed_streams_swallow_what_is_said(monkeypatch):

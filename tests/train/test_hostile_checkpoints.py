@@ -1,5 +1,6 @@
 """Checkpoint files that are broken, forged or something else: refused by name, whatever they hold."""
 
+import errno
 import gzip
 import io
 import json
@@ -310,3 +311,15 @@ def test_no_file_at_all(tmp_path, kind):
     }
     makes[kind]()
     refused(lambda: load_checkpoint(path), CheckpointError, path)
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    path = tmp_path / "last.safetensors"
+    path.touch()
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\); fix: its permissions"):
+        load_checkpoint(path)
