@@ -10,6 +10,8 @@ from minicnn.study import Space, Study, StudyArgs, draw, lines_of, rows_of, writ
 from minicnn.study import study as module
 from minicnn.study.trial_run import Outcome
 
+pytest.importorskip("optuna")  # the extra `study`
+
 SPACE = {"space": {"lr": [0.01, 0.1, 0.2], "batch_size": [32, 64]}, "args": {"epochs": 3}}
 
 
