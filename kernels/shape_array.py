@@ -23,7 +23,7 @@ class ShapeArray(NDArrayOperatorsMixin):
     __slots__ = ("base", "dtype", "shape")
 
     def __init__(self, shape: Shape, dtype: Any) -> None:
-        self.shape = tuple(int(size) for size in shape)
+        self.shape = tuple(map(int, shape))
         self.dtype = np.dtype(dtype)
         self.base: ShapeArray | None = None
 
