@@ -231,6 +231,19 @@ def _no_encoding(node: ast.AST) -> str | None:
     return None
 
 
+def optional_packages(root: Path) -> list[str]:
+    """Complain about tests that cannot be collected without an extra; what writes the golden files needs its own."""
+    extras = ("torch", "torchvision", "optuna", "mpi4py", "onnx", "onnxruntime", "onnxscript")
+    return [
+        f'{where}:{line}: {name} is not in the extra `test`; write pytest.importorskip("{name.partition(".")[0]}")'
+        for _, where, tree in python_files(root, ("tests",))
+        for statement in tree.body
+        if not where.startswith("tests/golden/")
+        for line, name in imported(ast.Module([statement], []))
+        if isinstance(statement, ast.Import | ast.ImportFrom) and name.partition(".")[0] in extras
+    ]
+
+
 def sizes_and_names(root: Path) -> list[str]:
     """Complain about names that say nothing, files that are two ideas, and functions longer than a screen."""
     complaints = []
