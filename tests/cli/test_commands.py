@@ -8,9 +8,11 @@ import sys
 
 import click
 import pytest
+from rich.console import Console
 
 from minicnn import __version__, models
 from minicnn.cli import COMMANDS, main
+from minicnn.summary import COLUMNS
 
 
 def test_help_lists_every_command_and_loads_none_of_them():
@@ -103,6 +105,19 @@ def test_ctrl_c_before_the_first_step_ends_with_130(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["models"])
     assert stopped.value.code == 130 and "stopped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [40, 80, 110, 300])
+def test_a_narrow_terminal_folds_no_number(minicnn, monkeypatch, width):
+    monkeypatch.setattr("minicnn.cli.output.console", lambda: Console(width=width))
+    told = minicnn("summary", "lenet5").out
+    lines = told.partition("\n\n")[0].splitlines()
+    assert all(len(line.rstrip()) <= width for line in lines if not line.startswith("not shown"))
+    names = [name for name in COLUMNS if name in lines[1]]
+    missing = [name for name in COLUMNS if name not in names]
+    assert names == list(COLUMNS[: len(names)]) and len(names) >= {40: 2, 80: 5, 110: 7, 300: 9}[width]
+    assert not missing or f"not shown: {', '.join(missing)} (a wider terminal" in told
+    assert ("416,520" in told) == ("MACs" in names)
 
 
 @pytest.mark.parametrize("file", [None, "runs/a", b"runs/a"])
