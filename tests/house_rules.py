@@ -87,10 +87,19 @@ def _parsed(text: str, path: str) -> ast.Module:
     return ast.parse(text, filename=path)
 
 
+TELLING = (ast.Import, ast.ImportFrom, ast.Attribute, ast.Call, ast.Constant, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
 @cache
 def walked(tree: ast.Module) -> tuple[ast.AST, ...]:
-    """All nodes of a tree: several rules look at each."""
-    return tuple(ast.walk(tree))
+    """The nodes of a tree that a rule looks at, of which several look at each."""
+    return tuple(node for node in ast.walk(tree) if isinstance(node, TELLING))
+
+
+def forget_trees() -> None:
+    """A million nodes, which the collector would visit as long as the process lives."""
+    _parsed.cache_clear()
+    walked.cache_clear()
 
 
 def module_name(root: Path, path: Path) -> str:
@@ -156,16 +165,11 @@ def _against(where: str, importer: str, row: int, target: str) -> list[str]:
     return []
 
 
-TELLING = (ast.Import, ast.ImportFrom, ast.Attribute, ast.Call, ast.Constant)  # what banned_code looks at
-
-
 def banned_code(root: Path) -> list[str]:
     """Complain about what does not run on Windows or macOS, and about imports that double or hide a module."""
     complaints = []
     for _, where, tree in python_files(root):
         for node in walked(tree):
-            if not isinstance(node, TELLING):
-                continue
             complaint = _banned_import(node) or _banned_value(node) or _no_encoding(node)
             if complaint:
                 complaints.append(f"{where}:{node.lineno}: {complaint}")  # type: ignore[attr-defined]
@@ -239,8 +243,9 @@ def optional_packages(root: Path) -> list[str]:
         for _, where, tree in python_files(root, ("tests",))
         for statement in tree.body
         if not where.startswith("tests/golden/")
+        if isinstance(statement, ast.Import | ast.ImportFrom)
         for line, name in imported(ast.Module([statement], []))
-        if isinstance(statement, ast.Import | ast.ImportFrom) and name.partition(".")[0] in extras
+        if name.partition(".")[0] in extras
     ]
 
 

@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -66,6 +66,12 @@ ALLOWED = [
     ("tests/a.py", "open(p, 'rb')\np.open('wb')\nImage.open(p)\nopen(p, encoding='utf-8')\nos.fdopen(fd, 'wb')"),
     ("minicnn/a.py", 'def f():\n    """Long.\n' + "\n" * 60 + '    """\n' + "    x = 1\n" * 58),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trees_are_forgotten() -> Iterator[None]:
+    yield
+    house_rules.forget_trees()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
