@@ -52,7 +52,7 @@ class ShapeArray(NDArrayOperatorsMixin):
 
     def __init__(self, shape: Shape, dtype: Any) -> None:
         self.base: ShapeArray | None = None
-        self.shape = tuple(int(size) for size in shape)
+        self.shape = tuple(map(int, shape))
         self.dtype = np.dtype(dtype)
         self._strides: Shape | None = None  # None: one after the other, in C order
         if (ledger := _ledger.get()) is not None:

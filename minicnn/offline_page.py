@@ -1,6 +1,6 @@
 """Pages that are one file: they open from a disk, ask the network for nothing, and run no script but their own.
 
-A page is a package with ``page.html``, the body, ``page.css`` and ``page.js``.
+A page is a package with ``page.html``, the body, ``page.css`` and, where it has a script, ``page.js``.
 """
 
 import base64
@@ -19,17 +19,16 @@ SHELL = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<!-- Nothing is fetched from anywhere, and no script runs but the one below: the browser itself is told. -->
+<!-- Nothing is fetched from anywhere, and no script runs but the one below, if any: the browser itself is told. -->
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-style-src 'unsafe-inline'; script-src '$script_hash'">
+style-src 'unsafe-inline'; script-src $allowed">
 <link rel="icon" href="data:,">
 <title>$title</title>
 <style>
 $style</style>
 </head>
 <body>
-$body<script>$script</script>
-</body>
+$body$script</body>
 </html>
 """
 
@@ -39,19 +38,28 @@ def assemble(package: str, title: str, /, **parts: str) -> str:
 
     ``page.html`` may also name ``$version``, minicnn's. **Raises** KeyError for a name that it has and ``parts`` lack.
     """
-    script = _file(package, "page.js")
+    script = _file(package, "page.js") if _has_script(package) else ""
     return Template(SHELL).substitute(
         title=escape(title),
         style=_file(package, "page.css"),
         body=Template(_file(package, "page.html")).substitute(parts, version=escape(minicnn.__version__)),
-        script=script,
-        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script=f"<script>{script}</script>\n" if script else "",
+        allowed=f"'{_hash(script)}'" if script else "'none'",
     )
 
 
 def script_data(data: Any) -> str:
     """``data`` as JSON inside a script element, which a text with "<" in it cannot end."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+@cache
+def _has_script(package: str) -> bool:
+    return (resources.files(package) / "page.js").is_file()
 
 
 @cache

@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from minicnn.kernels.arrays import Array, allocate, twin
+from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
 
 
 def _rows(x: Array) -> Array:
@@ -19,6 +19,8 @@ def _rows(x: Array) -> Array:
 
 def reciprocal_std(var: Array, eps: float) -> Array:
     """``(var + eps)^-1/2``; inf (then NaN in the result, as 0/0 is) where both are 0."""
+    if is_abstract(var):
+        return allocate(var, var.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
         return (var + eps) ** -0.5
 

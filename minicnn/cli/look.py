@@ -71,11 +71,12 @@ def put(folder: Path, pictures: dict[str, bytes]) -> list[Path]:
 @json_option
 def inside(model: str, image: Path, wanted: int | None, weights: Path | None, out: Path, as_json: bool) -> None:
     """What MODEL makes of one IMAGE: filters, feature maps, Grad-CAM, CAM, saliency, guided backpropagation."""
-    from minicnn.instruments.page import views, write
+    from minicnn.instruments.page import answer, views, write
 
     net, facts = opened(model, weights)
     picture = read_image(image, facts)
-    files = write(out, f"{model}: {image.name}", views(net, picture, facts["classes"], wanted))
+    shown = views(net, picture, facts["classes"], wanted)
+    files = write(out, f"{Path(model).name}: {image.name}", shown, answer(net, picture, facts["classes"]))
     report(files, as_json, model=model)
 
 

@@ -14,6 +14,7 @@ from minicnn import ops, random
 from minicnn.data import DataLoader, Dataset
 from minicnn.devices import choose_device
 from minicnn.errors import CheckpointError, NonFiniteLossError
+from minicnn.files import sweep
 from minicnn.optim.average import WeightAverage
 from minicnn.optim.clip import clip_grad_norm_, clip_grad_value_
 from minicnn.tensor import Tensor
@@ -22,7 +23,6 @@ from minicnn.train.args import TrainArgs
 from minicnn.train.cadence import Cadence
 from minicnn.train.diagnosis import Batch, first_bad_gradient, first_bad_layer, first_bad_weight
 from minicnn.train.evaluate import Evaluation, evaluate
-from minicnn.train.files import sweep
 from minicnn.train.groups import freeze, training_mode
 from minicnn.train.interrupt import Interrupted, StopRequest, stop_on_ctrl_c
 from minicnn.train.objective import answer_of, loss_of

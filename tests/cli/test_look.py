@@ -29,7 +29,7 @@ def test_inside(minicnn, picture, tmp_path):
     files = json.loads(done.out)["files"]
     assert {"seen/filters.png", "seen/where.png", "seen/transformer.png", "seen/index.html"} <= set(files)
     page = (tmp_path / "seen/index.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == len(files) - 1 and "http" not in page
+    assert page.count("data:image/png;base64,") == len(files) - 1 and "http:" not in page and "https:" not in page
     assert not re.search(r'(src|href)="(?!data:)', page)
     for file in files[:-1]:
         with Image.open(tmp_path / file) as made:
