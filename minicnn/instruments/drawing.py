@@ -1,13 +1,14 @@
-"""The pictures of the instruments, as PNG files: figures without a display, and nothing but matplotlib."""
+"""Pictures of pictures, as PNG files: figures without a display, and nothing but matplotlib. Curves: ``plots.py``."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 INK, GREY, BLUE, RED, GREEN = "#24313d", "#5f6b76", "#2a6f97", "#c1440e", "#3b7d4f"
 GAP = "#c6d2dc"  # between tiles: no shade of grey
+DPI = 120
 TILES = 64  # of a mosaic, at most
 
 
@@ -24,7 +25,7 @@ def figure(width: float, height: float, layout: Any = "constrained") -> Any:
 def png(made: Any) -> bytes:
     """A figure as the bytes of a PNG file."""
     stream = io.BytesIO()
-    made.savefig(stream, format="png", dpi=120)
+    made.savefig(stream, format="png", dpi=DPI)
     return stream.getvalue()
 
 
@@ -58,7 +59,9 @@ def draw_grid(pictures: Mapping[str, Any], columns: int = 4, side: float = 2.4, 
     for index, (name, values) in enumerate(pictures.items()):
         row, column = divmod(index, columns)
         top = height - above - row * (side + line) - line
-        axis = made.add_axes((column * side / width, (top - side) / height, (side - 0.08) / width, side / height))
+        axis = made.add_axes(
+            ((column * side + 0.04) / width, (top - side) / height, (side - 0.08) / width, side / height)
+        )
         axis.imshow(values, cmap="gray", interpolation="nearest")
         axis.set_title(name, fontsize=9, color=INK)
         axis.axis("off")
@@ -148,38 +151,8 @@ def draw_field(field: Any, title: str) -> bytes:
         xs, ys = [x, right, right, x, x], [y, y, bottom, bottom, y]
         axis.plot(np.array(xs) - 0.5, np.array(ys) - 0.5, color="#7fd1ff", linewidth=1.5, clip_on=False)
     axis.set_title(title, loc="left", fontsize=10, color=INK)
-    axis.tick_params(colors=GREY, labelsize=9)
-    return png(made)
-
-
-def draw_bars(values: Mapping[str, float], title: str, label: str, line: float | None = None) -> bytes:
-    """A bar a name; ``line`` is what they are compared with."""
-    made = figure(max(6.0, 0.16 * len(values) + 2), 3.8)
-    axis = plain(made.subplots())
-    axis.bar(range(len(values)), list(values.values()), color=BLUE, width=0.75)
-    if line is not None:
-        axis.axhline(line, color=RED, linewidth=1.2)
-    axis.set_xticks(range(len(values)), list(values), rotation=90, fontsize=7)
-    axis.set_ylabel(label, color=GREY)
-    axis.set_title(title, loc="left", fontsize=11, color=INK)
-    axis.margins(x=0.01)
-    return png(made)
-
-
-def draw_lines(panels: Sequence[tuple[str, str, str, Sequence[float], Sequence[float], bool]]) -> bytes:
-    """Curves side by side: (title, label of x, label of y, xs, ys, whether y is logarithmic) each."""
-    from matplotlib.ticker import MaxNLocator
-
-    made = figure(4.2 * len(panels), 3.6)
-    for axis, (title, below, left, xs, ys, log) in zip(
-        made.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        plain(axis).plot(xs, ys, color=BLUE, marker="o", markersize=4, linewidth=1.6)
-        if log:
-            axis.set_yscale("log")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set_xlabel(below, color=GREY)
-        axis.set_ylabel(left, color=GREY)
-        axis.set_title(title, loc="left", fontsize=10, color=INK)
-        axis.grid(alpha=0.2)
+    axis.set_xlabel("column of the image, pixels", color=GREY, fontsize=9)
+    axis.set_ylabel("row of the image, pixels", color=GREY, fontsize=9)
+    for marked in (axis, bar.ax):
+        marked.tick_params(colors=GREY, labelsize=9)
     return png(made)
