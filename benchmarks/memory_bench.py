@@ -52,7 +52,9 @@ def row(network: str, batch: int) -> dict[str, Any]:
     from minicnn.instruments.memory import plan
 
     found = plan(partial(models.create, network), models.info(network).input_shape, batch)
-    done = subprocess.run([sys.executable, __file__, "--one", network], stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, __file__, "--one", network], stdout=subprocess.PIPE, text=True, encoding="utf-8", check=True
+    )
     return {
         "network": network,
         "batch": batch,
