@@ -100,6 +100,41 @@ def test_functional_calls_and_shared_layers_count():
     assert result.training_bytes == 4 * (50 + 36 + 36)
 
 
+def test_every_formula_by_hand():
+    """Groups, biases, floors and ceilings, transposed convolutions: a count that forgets one of them differs."""
+    net = nn.Sequential(
+        conv=nn.Conv2d(4, 6, 3, stride=2, groups=2),
+        ceiling=nn.MaxPool2d(3, 2, ceil_mode=True),
+        up=nn.ConvTranspose2d(6, 4, 3, stride=2, groups=2),
+        floor=nn.AvgPool2d(2),
+        flat=nn.Flatten(),
+        fc=nn.Linear(16, 3),
+    )
+    found = {row.path: (row.output_shape, row.params, row.macs) for row in minicnn.summary(net, (2, 4, 9, 9)).rows}
+    assert found == {
+        # every output reads 3x3 pixels of the 2 channels of its group
+        "conv": ((2, 6, 4, 4), 6 * 2 * 9 + 6, 2 * 6 * 4 * 4 * 2 * 9),
+        # 3 of 4 pixels, and the second window, which hangs over the edge
+        "ceiling": ((2, 6, 2, 2), 0, 0),
+        # every input is written to 3x3 pixels of the 2 channels of its group
+        "up": ((2, 4, 5, 5), 6 * 2 * 9 + 4, 2 * 6 * 2 * 2 * 2 * 9),
+        "floor": ((2, 4, 2, 2), 0, 0),
+        "flat": ((2, 16), 0, 0),
+        "fc": ((2, 3), 16 * 3 + 3, 2 * 16 * 3),
+    }
+    assert minicnn.summary(net, (2, 4, 9, 9)).params == 114 + 112 + 51
+
+
+class Part(nn.Module):
+    def forward(self, x):
+        return ops.relu(x)[:, :1]
+
+
+def test_a_view_keeps_the_whole_array():
+    rows = minicnn.summary(nn.Sequential(Part(), nn.Flatten()), (2, 3, 4, 4)).rows
+    assert [row.forward_bytes for row in rows] == [4 * 2 * 3 * 16, 0]
+
+
 def test_a_model_is_left_as_it_was():
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5))
     net[1].eval()
