@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn.instruments.drawing import GAP, GREY, INK, figure, png
-from minicnn.instruments.plots import COLOURS
+from minicnn.instruments.drawing import COLOURS, GAP, GREY, INK, figure, png
 
 LINE = "#b8c0c8"
 

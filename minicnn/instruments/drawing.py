@@ -6,7 +6,11 @@ from typing import Any
 
 import numpy as np
 
-INK, GREY, BLUE, RED, GREEN = "#24313d", "#5f6b76", "#2a6f97", "#c1440e", "#3b7d4f"
+INK, GREY = "#24313d", "#5f6b76"
+# Okabe and Ito's colours, which people who cannot tell red from green can tell apart.
+BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+YELLOW, SKY, BLACK = "#e69f00", "#56b4e9", "#000000"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, BLACK)
 GAP = "#c6d2dc"  # between tiles: no shade of grey
 DPI = 120
 TILES = 64  # of a mosaic, at most
@@ -124,7 +128,7 @@ def draw_outlines(picture: np.ndarray, outlines: Mapping[str, np.ndarray]) -> by
     axis = made.subplots()
     axis.imshow(picture, interpolation="nearest")
     h, w = picture.shape[:2]
-    for colour, (name, corners) in zip((RED, BLUE, GREEN) * len(outlines), outlines.items(), strict=False):
+    for colour, (name, corners) in zip((ORANGE, SKY, YELLOW) * len(outlines), outlines.items(), strict=False):
         ring = np.vstack([corners, corners[:1]])
         axis.plot(ring[:, 0], ring[:, 1], color=colour, linewidth=2, label=name)
         axis.plot(*corners[0], "o", color=colour)

@@ -5,13 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from minicnn.instruments.drawing import GREY, INK, figure, plain, png
+from minicnn.instruments.drawing import BLUE, COLOURS, GREY, INK, YELLOW, figure, plain, png
 
-# Okabe and Ito's colours, which people who see no red or green can tell apart; the pale ones stand for areas only.
-BLUE, ORANGE, GREEN, PURPLE, SKY, YELLOW, BLACK = (
-    *("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000"),
-)
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, BLACK)
 MARKERS = "osD^vPX"
 
 
