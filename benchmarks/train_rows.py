@@ -71,22 +71,33 @@ def measure(job: Job, libraries: list[str], threads: int, samples: int) -> Row:
     """The figures of one network: for each library and pass the seconds of a step and the peak of memory."""
     network, batch, side = job
     row: Row = {"network": network, "batch": batch, "side": side, "state": "right", "trouble": {}}
-    counts = set()
+    counts: set[int] = set()
     for which, able in PASSES.items():
-        workers: dict[str, Worker] = {}
-        try:
-            for name in [name for name in libraries if name in able and name not in row["trouble"]]:
-                worker = workers[name] = started(name, which, job, threads)
-                if _fine(row, name, worker.ready):
-                    counts.add(worker.ready["parameters"])
-            _take_turns(row, which, workers, samples)
-        finally:
-            for worker in workers.values():
-                worker.close()
+        asked = {name: (name, job) for name in libraries if name in able and name not in row["trouble"]}
+        counts |= set(compare(row, which, asked, threads, samples).values())
     row["parameters"] = min(counts, default=None)
     if "minicnn" in row["trouble"] or len(counts) > 1:
         row["state"] = "wrong"
     return row
+
+
+def compare(row: Row, which: str, asked: dict[str, tuple[str, Job]], threads: int, samples: int) -> dict[str, int]:
+    """Put the figures of one pass of each of ``asked``, a library and its job by name, into ``row``.
+
+    All of them live at once and are asked in turns. Returns how many parameters each has that started.
+    """
+    workers: dict[str, Worker] = {}
+    counts: dict[str, int] = {}
+    try:
+        for name, (library, job) in asked.items():
+            worker = workers[name] = started(library, which, job, threads)
+            if _fine(row, name, worker.ready):
+                counts[name] = worker.ready["parameters"]
+        _take_turns(row, which, workers, samples)
+    finally:
+        for worker in workers.values():
+            worker.close()
+    return counts
 
 
 def _take_turns(row: Row, which: str, workers: dict[str, Worker], samples: int) -> None:

@@ -30,6 +30,11 @@ PERIOD = 1 << 14  # arrays after which an old peak begins to be forgotten
 Returned = deque[tuple[int, int]]  # (place, size) of what leases held
 
 
+def grained(size: int) -> int:
+    """The bytes that an array of ``size`` bytes takes."""
+    return size + -size % GRAIN
+
+
 class Region(np.ndarray[Any, Any]):
     """Bytes that the system mapped at once; ``pages`` is the mapping."""
 
@@ -51,57 +56,27 @@ class Lease(np.ndarray[Any, Any]):
             home.append(self.place)
 
 
-class Arena:
-    """Regions and their holes; ``used`` is how many bytes leases have, ``held`` how many are mapped.
+class Places:
+    """Which bytes of an arena are taken, without the memory itself; ``used`` is how many, ``held`` how many there are.
 
     A place is a number: the regions lie on one line, with a gap before each, so that holes of two never become one.
     """
 
     def __init__(self) -> None:
         self.used = self.held = 0
-        # The most used at once: in this period, in the last, and since memory was given back until then.
-        self._peak = self._peak_before = self._peak_ever = 0
-        self._clock = 0  # arrays so far
-        self._returned: Returned = deque()
-        self._regions: dict[int, Region] = {}  # by the place where they begin
+        self.returned: Returned = deque()
+        self._lengths: dict[int, int] = {}  # of the regions, by the place where they begin
         self._begins: list[int] = []  # those places, ascending
         self._holes: list[tuple[int, int]] = []  # (size, place), ascending
         self._size_at: dict[int, int] = {}  # of the hole that begins at a place
         self._hole_before: dict[int, int] = {}  # where the hole begins that ends at a place
-        self._lock = threading.Lock()
 
-    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-        """An uninitialised array; NumPy's own where it is small, where there is no memory, or while the lock is taken.
-
-        Nobody waits for the lock, so nothing can hang: a finaliser that makes an array amid this, another thread, or a
-        forked child whose parent's thread had it.
-        """
-        size = math.prod(shape) * dtype.itemsize
-        if size < SMALLEST or not self._lock.acquire(blocking=False):
-            return np.empty(shape, dtype)
-        try:
-            lease = self._lease(size + -size % GRAIN)
-        finally:
-            self._lock.release()
-        return np.empty(shape, dtype) if lease is None else np.ndarray(shape, dtype, lease)
-
-    def clear(self) -> None:
-        """Give the memory of all holes back to the system, and forget the peaks."""
-        if self._lock.acquire(timeout=1):
-            try:
-                self._collect()
-                self._give_back()
-            finally:
-                self._lock.release()
-
-    def _lease(self, size: int) -> Lease | None:
+    def take(self, size: int) -> int | None:
+        """A place of ``size`` bytes, a multiple of GRAIN; None where there is no memory."""
         self._collect()
-        self._clock += 1
-        if self._clock % PERIOD == 0:
-            self._forget()
         index = bisect_left(self._holes, (size, 0))
         if index == len(self._holes):
-            if not self._map(size):
+            if not self._grow(size):
                 return None
             index = bisect_left(self._holes, (size, 0))
         hole, place = self._holes[index]
@@ -109,17 +84,29 @@ class Arena:
         if hole > size:
             self._open(place + size, hole - size)
         self.used += size
-        if self.used > self._peak:
-            self._peak = self.used
-        begin = self._begins[bisect_right(self._begins, place) - 1]
-        lease = Lease((size,), np.uint8, self._regions[begin], place - begin)
-        lease.home, lease.place = self._returned, (place, size)
-        return lease
+        return place
+
+    def begin_of(self, place: int) -> int:
+        """Where the region begins that a place lies in."""
+        return self._begins[bisect_right(self._begins, place) - 1]
+
+    def _grow(self, size: int) -> bool:
+        """Add a region that holds ``size`` bytes; whether that was possible."""
+        self._add(max(size, self.held, REGION))
+        return True
+
+    def _add(self, size: int) -> int:
+        begin = GRAIN + (self._begins[-1] + self._lengths[self._begins[-1]] if self._begins else 0)
+        self._begins.append(begin)
+        self._lengths[begin] = size
+        self._open(begin, size)
+        self.held += size
+        return begin
 
     def _collect(self) -> None:
-        """Make holes of what leases returned, each one with its neighbours."""
-        while self._returned:
-            place, size = self._returned.popleft()
+        """Make holes of what was returned, each one with its neighbours."""
+        while self.returned:
+            place, size = self.returned.popleft()
             self.used -= size
             if place + size in self._size_at:
                 size += self._close(place + size)
@@ -138,8 +125,59 @@ class Arena:
         del self._hole_before[place + size], self._holes[bisect_left(self._holes, (size, place))]
         return size
 
-    def _map(self, size: int) -> bool:
-        """A new region, larger than needed if that can be had; whether there is one."""
+
+class Arena(Places):
+    """Regions of memory, and arrays in them; ``used`` is how many bytes leases have, ``held`` how many are mapped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # The most used at once: in this period, in the last, and since memory was given back until then.
+        self._peak = self._peak_before = self._peak_ever = 0
+        self._clock = 0  # arrays so far
+        self._regions: dict[int, Region] = {}  # by the place where they begin
+        self._lock = threading.Lock()
+
+    def empty(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
+        """An uninitialised array; NumPy's own where it is small, where there is no memory, or while the lock is taken.
+
+        Nobody waits for the lock, so nothing can hang: a finaliser that makes an array amid this, another thread, or a
+        forked child whose parent's thread had it.
+        """
+        size = math.prod(shape) * dtype.itemsize
+        if size < SMALLEST or not self._lock.acquire(blocking=False):
+            return np.empty(shape, dtype)
+        try:
+            lease = self._lease(grained(size))
+        finally:
+            self._lock.release()
+        return np.empty(shape, dtype) if lease is None else np.ndarray(shape, dtype, lease)
+
+    def clear(self) -> None:
+        """Give the memory of all holes back to the system, and forget the peaks."""
+        if self._lock.acquire(timeout=1):
+            try:
+                self._collect()
+                self._give_back()
+            finally:
+                self._lock.release()
+
+    def _lease(self, size: int) -> Lease | None:
+        self._clock += 1
+        if self._clock % PERIOD == 0:
+            self._collect()
+            self._forget()
+        place = self.take(size)
+        if place is None:
+            return None
+        if self.used > self._peak:
+            self._peak = self.used
+        begin = self.begin_of(place)
+        lease = Lease((size,), np.uint8, self._regions[begin], place - begin)
+        lease.home, lease.place = self.returned, (place, size)
+        return lease
+
+    def _grow(self, size: int) -> bool:
+        """Map a region, larger than needed if that can be had."""
         for bytes_ in (max(size, self.held, REGION), size):
             with suppress(OSError, OverflowError, ValueError):
                 pages = _mapped(bytes_ - bytes_ % GRAIN, huge=self.held > 0)
@@ -148,11 +186,7 @@ class Arena:
             return False
         region = np.frombuffer(pages, np.uint8).view(Region)
         region.pages = pages
-        begin = GRAIN + (self._begins[-1] + self._regions[self._begins[-1]].nbytes if self._begins else 0)
-        self._begins.append(begin)
-        self._regions[begin] = region
-        self._open(begin, region.nbytes)
-        self.held += region.nbytes
+        self._regions[self._add(region.nbytes)] = region
         return True
 
     def _forget(self) -> None:
@@ -165,12 +199,12 @@ class Arena:
     def _give_back(self) -> None:
         self._peak = self._peak_before = self._peak_ever = self.used
         for size, place in list(self._holes):
-            begin = self._begins[bisect_right(self._begins, place) - 1]
+            begin = self.begin_of(place)
             region = self._regions[begin]
             if size == region.nbytes:
                 self._close(place)
                 self._begins.remove(begin)
-                del self._regions[begin]
+                del self._regions[begin], self._lengths[begin]
                 self.held -= size
             elif hasattr(mmap, "MADV_DONTNEED"):
                 region.pages.madvise(mmap.MADV_DONTNEED, place - begin, size)

@@ -1,7 +1,8 @@
 """The three kinds of arrays a kernel gate can meet, and how it tells them apart.
 
 NumPy arrays go to the Numba twins, CuPy arrays to the CUDA twins, and a ``ShapeArray`` (shape and dtype, no values)
-goes nowhere: the gate allocates its output and returns. Dispatch is by the type of the first array, nothing else.
+goes nowhere: the gate allocates its output, and twins that do nothing fill it. Dispatch is by the type of the first
+array, nothing else.
 """
 
 import importlib
@@ -136,9 +137,9 @@ def allocate(x: Array, shape: tuple[int, ...], dtype: Any = None, fill: float | 
 
 def contiguous(x: Array) -> Array:
     """``x`` itself when C-contiguous, else a contiguous copy."""
-    if is_abstract(x) or x.flags.c_contiguous:
+    if x.flags.c_contiguous:
         return x
-    return array_module(x).ascontiguousarray(x)
+    return x.copy() if is_abstract(x) else array_module(x).ascontiguousarray(x)
 
 
 @cache
@@ -146,13 +147,30 @@ def _twin_module(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
+class _Nowhere:
+    """The twins of shapes: what they would write is allocated, and has no values."""
+
+    def __getattr__(self, name: str) -> Any:
+        return _nothing
+
+
+def _nothing(*_: Any) -> None:
+    pass
+
+
+_NOWHERE = _Nowhere()
+
+
 def twin(package: str, x: Array) -> Any:
     """The module with the twins of kernel family ``package`` for the kind of ``x``: its ``cpu`` or its ``cuda``.
 
-    Imported on first dispatch, so ``import minicnn`` loads neither Numba nor CuPy.
+    A twin writes into arrays that the gate has allocated; those of a ``ShapeArray`` do nothing. Modules are imported on
+    first dispatch, so ``import minicnn`` loads neither Numba nor CuPy.
     """
     if type(x) is np.ndarray:
         return _twin_module(package + ".cpu")
+    if is_abstract(x):
+        return _NOWHERE
     if is_cupy(x):
         try:
             return _twin_module(package + ".cuda")

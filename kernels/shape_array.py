@@ -4,28 +4,63 @@ It answers NumPy's own protocols (``__array_ufunc__``, ``__array_function__``), 
 arrays computes with shapes unchanged, and no operation needs a second shape function.
 """
 
-from collections.abc import Callable
-from typing import Any
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
+from numpy.lib.stride_tricks import as_strided
 
 Shape = tuple[int, ...]
 
 
+class Ledger(Protocol):
+    """Who is told of memory that shapes would take, and give back."""
+
+    def born(self, array: "ShapeArray") -> None:
+        """An array with memory of its own."""
+
+    def died(self, array: "ShapeArray") -> None:
+        """It is gone."""
+
+
+_ledger: ContextVar[Ledger | None] = ContextVar("ledger", default=None)
+
+
+@contextmanager
+def told_to(ledger: Ledger) -> Iterator[None]:
+    """Inside the block, ``ledger`` hears of every array that begins or ends."""
+    token = _ledger.set(ledger)
+    try:
+        yield
+    finally:
+        _ledger.reset(token)
+
+
 class ShapeArray(NDArrayOperatorsMixin):
-    """Shape and dtype of an array that is never computed.
+    """Shape, strides and dtype of an array that is never computed.
 
     Reading a value (``float(x)``, ``x.item()``, ``np.asarray(x)``) raises ``TypeError``. As with NumPy's arrays,
-    ``base`` is whose memory a view shares: what memory a pass would take can be told from shapes.
+    ``base`` is whose memory a view shares, and a view may lie in any order: what memory a pass would take, copies of
+    such views included, can be told from shapes.
     """
 
-    __slots__ = ("base", "dtype", "shape")
+    __slots__ = ("_strides", "base", "dtype", "shape")
 
     def __init__(self, shape: Shape, dtype: Any) -> None:
-        self.shape = tuple(int(size) for size in shape)
-        self.dtype = np.dtype(dtype)
         self.base: ShapeArray | None = None
+        self.shape = tuple(map(int, shape))
+        self.dtype = np.dtype(dtype)
+        self._strides: Shape | None = None  # None: one after the other, in C order
+        if (ledger := _ledger.get()) is not None:
+            ledger.born(self)
+
+    def __del__(self, listening: Callable[[], Ledger | None] = _ledger.get) -> None:  # there when modules are gone, too
+        if (ledger := listening()) is not None and self.base is None:
+            ledger.died(self)
 
     @property
     def ndim(self) -> int:
@@ -33,10 +68,7 @@ class ShapeArray(NDArrayOperatorsMixin):
 
     @property
     def size(self) -> int:
-        size = 1
-        for length in self.shape:
-            size *= length
-        return size
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
@@ -44,43 +76,63 @@ class ShapeArray(NDArrayOperatorsMixin):
 
     @property
     def T(self) -> "ShapeArray":
-        return self._seen_as(self.shape[::-1])
+        return self._seen_as(self._layout().T)
 
     def __repr__(self) -> str:
         return f"ShapeArray({self.shape}, {self.dtype})"
 
     def __len__(self) -> int:
-        return len(self._view())
+        return len(self._stand_in())
 
     def _no_value(self, *_: object, **__: object) -> Any:
         raise TypeError(f"a ShapeArray of shape {self.shape} has no values; run outside minicnn.abstract() to get them")
 
     __bool__ = __float__ = __int__ = __index__ = __array__ = item = tolist = _no_value
 
-    def _view(self) -> np.ndarray:
-        """A zero-byte stand-in of the same shape (one element, all strides 0) for NumPy's own view rules."""
+    @property
+    def strides(self) -> Shape:
+        if self._strides is not None:
+            return self._strides
+        steps = [self.dtype.itemsize]
+        for length in self.shape[:0:-1]:
+            steps.append(steps[-1] * max(length, 1))
+        return tuple(steps[::-1][: self.ndim])
+
+    @property
+    def flags(self) -> Any:
+        return self._layout().flags
+
+    def _stand_in(self) -> np.ndarray:
+        """An array of the same shape, every element of which is one zero: NumPy may read it."""
         return np.broadcast_to(np.zeros((), self.dtype), self.shape)
 
-    def _seen_as(self, shape: Shape) -> "ShapeArray":
+    def _layout(self) -> np.ndarray:
+        """An array of the same shape and strides, of which nothing may be read: for NumPy's own rules of views."""
+        return as_strided(np.zeros((), self.dtype), self.shape, self.strides)
+
+    def _seen_as(self, layout: np.ndarray) -> "ShapeArray":
         """A view of the same memory."""
-        view = ShapeArray(shape, self.dtype)
+        view = object.__new__(ShapeArray)
+        view.shape, view.dtype, view._strides = layout.shape, self.dtype, layout.strides
         view.base = self if self.base is None else self.base
         return view
 
     def __getitem__(self, index: Any) -> "ShapeArray":
-        shape = self._view()[_plain_index(index)].shape
         parts = index if isinstance(index, tuple) else (index,)
-        copied = any(isinstance(part, (list, np.ndarray, ShapeArray)) for part in parts)
-        return ShapeArray(shape, self.dtype) if copied else self._seen_as(shape)
+        if all(part is None or part is ... or isinstance(part, (int, np.integer, slice)) for part in parts):
+            if not any(part is ... for part in parts):
+                parts = (*parts, ...)  # so that integers alone, too, make a view and read nothing
+            return self._seen_as(self._layout()[parts])
+        return ShapeArray(self._stand_in()[_plain_index(index)].shape, self.dtype)
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        target = self._view()[_plain_index(index)].shape
+        target = self._stand_in()[_plain_index(index)].shape
         np.broadcast_shapes(target, np.shape(value) if not isinstance(value, ShapeArray) else value.shape)
 
     def astype(self, dtype: Any, copy: bool = True) -> "ShapeArray":
         return ShapeArray(self.shape, dtype)
 
-    def copy(self) -> "ShapeArray":
+    def copy(self, order: str = "C") -> "ShapeArray":
         return ShapeArray(self.shape, self.dtype)
 
     def fill(self, value: Any) -> None:
@@ -94,19 +146,22 @@ class ShapeArray(NDArrayOperatorsMixin):
         if -1 in wanted:
             free = self.size // known if known else 0
             wanted = tuple(free if length == -1 else length for length in wanted)
-        result = self._seen_as(wanted)
-        if result.size != self.size:
+        if math.prod(wanted) != self.size:
             raise ValueError(f"cannot reshape array of size {self.size} into shape {wanted}")
-        return result
+        layout = self._layout()
+        try:
+            return self._seen_as(np.reshape(layout, wanted, copy=False))
+        except ValueError:  # its elements do not lie in that order
+            return ShapeArray(wanted, self.dtype)
 
     def ravel(self) -> "ShapeArray":
         return self.reshape(-1)
 
     def transpose(self, *axes: Any) -> "ShapeArray":
-        return self._seen_as(self._view().transpose(*axes).shape)
+        return self._seen_as(self._layout().transpose(*axes))
 
     def squeeze(self, axis: Any = None) -> "ShapeArray":
-        return self._seen_as(self._view().squeeze(axis).shape)
+        return self._seen_as(self._layout().squeeze(axis))
 
     def sum(self, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> "ShapeArray":
         summed = np.zeros(1, self.dtype).sum(dtype=dtype).dtype
@@ -141,6 +196,8 @@ class ShapeArray(NDArrayOperatorsMixin):
             return NotImplemented
         shapes = [getattr(x, "shape", ()) for x in inputs]
         shape = _matmul_shape(*shapes) if ufunc is np.matmul else np.broadcast_shapes(*shapes)
+        if (out := options.get("out")) is not None:
+            return out[0]
         known = tuple(x.dtype if hasattr(x, "dtype") else type(x) for x in inputs)
         dtypes = ufunc.resolve_dtypes((*known, *(None,) * ufunc.nout))[ufunc.nin :]
         results = tuple(ShapeArray(shape, options.get("dtype") or dtype) for dtype in dtypes)
@@ -174,7 +231,7 @@ def _matmul_shape(a: Shape, b: Shape) -> Shape:
 
 
 def _like(x: Any) -> np.ndarray:
-    return x._view() if isinstance(x, ShapeArray) else np.asarray(x)
+    return x._stand_in() if isinstance(x, ShapeArray) else np.asarray(x)
 
 
 def _concatenate(arrays: Any, axis: int = 0) -> ShapeArray:
@@ -204,10 +261,10 @@ def _where(condition: Any, a: Any, b: Any) -> ShapeArray:
 
 
 def _of_view(function: Callable[..., Any]) -> Callable[..., ShapeArray]:
-    """The rule of a NumPy function that only returns a view: let NumPy apply it to the zero-byte stand-in."""
+    """The rule of a NumPy function that only returns a view: let NumPy apply it to its layout."""
 
     def rule(x: ShapeArray, *args: Any, **kwargs: Any) -> ShapeArray:
-        return x._seen_as(function(x._view(), *args, **kwargs).shape)
+        return x._seen_as(function(x._layout(), *args, **kwargs))
 
     return rule
 
@@ -229,8 +286,11 @@ _RULES: dict[str, Callable[..., Any]] = {
     "stack": _stack,
     "pad": _pad,
     "where": _where,
+    "put_along_axis": lambda *_: None,
     "take_along_axis": lambda x, index, axis=-1: ShapeArray(index.shape, x.dtype),
-    **dict.fromkeys(("zeros_like", "empty_like", "ones_like", "full_like", "clip", "flip", "copy", "roll"), _same),
+    **dict.fromkeys(
+        ("zeros_like", "empty_like", "ones_like", "full_like", "clip", "flip", "copy", "roll", "cumprod"), _same
+    ),
     **{name: _method(name) for name in ("reshape", "ravel", "sum", "prod", "mean", "var", "std", "max", "min")},
     **{name: _method(name) for name in ("amax", "amin", "argmax", "argmin", "any", "all") if hasattr(ShapeArray, name)},
     "amax": _method("max"),

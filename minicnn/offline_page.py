@@ -1,7 +1,7 @@
 """Pages that are one file: they open from a disk, ask the network for nothing, and run no script but their own.
 
-A page is a package with ``page.html``, the body, ``page.css``, and scripts (``*.js``), which become one in the order of
-names.
+A page is a package with ``page.html``, the body, ``page.css``, and perhaps scripts (``*.js``), which become one in the
+order of their names.
 """
 
 import base64
@@ -20,17 +20,16 @@ SHELL = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<!-- Nothing is fetched from anywhere, and no script runs but the one below: the browser itself is told. -->
+<!-- Nothing is fetched from anywhere, and no script runs but the one below, if any: the browser itself is told. -->
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-style-src 'unsafe-inline'; script-src '$script_hash'">
+style-src 'unsafe-inline'; script-src $allowed">
 <link rel="icon" href="data:,">
 <title>$title</title>
 <style>
 $style</style>
 </head>
 <body>
-$body<script>$script</script>
-</body>
+$body$script</body>
 </html>
 """
 
@@ -45,14 +44,18 @@ def assemble(package: str, title: str, /, **parts: str) -> str:
         title=escape(title),
         style=_file(package, "page.css"),
         body=Template(_file(package, "page.html")).substitute(parts, version=escape(minicnn.__version__)),
-        script=script,
-        script_hash="sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        script=f"<script>{script}</script>\n" if script else "",
+        allowed=f"'{_hash(script)}'" if script else "'none'",
     )
 
 
 def script_data(data: Any) -> str:
     """``data`` as JSON inside a script element, which a text with "<" in it cannot end."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _hash(script: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
 @cache

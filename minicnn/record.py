@@ -14,6 +14,7 @@ import numpy as np
 from minicnn.context import is_abstract_mode, is_grad_enabled, running_layers
 from minicnn.errors import ArgumentError, DeviceError, DTypeError
 from minicnn.kernels.arrays import FLOAT_DTYPES, Array, contiguous, device_of, is_array, is_float, is_storage
+from minicnn.kernels.shape_array import ShapeArray
 from minicnn.tape import Node, Vjp, closed_over, owner
 from minicnn.tensor import Tensor, as_array
 
@@ -47,23 +48,25 @@ def unwrap(op: str, optional: tuple[str, ...] = ("bias",), /, **arguments: Any) 
 
 
 def _ready(optional: tuple[str, ...], arguments: dict[str, Any]) -> tuple[Any, ...] | None:
-    """The common case, told quickly: tensors over contiguous NumPy arrays of one float dtype."""
-    dtype = None
+    """The common case, told quickly: tensors over contiguous NumPy arrays, or over shapes, of one float dtype."""
+    kind = dtype = None
     arrays: list[Any] = []
     for name, x in arguments.items():
         if x is None and name in optional:
             arrays.append(None)
             continue
-        array = x.data if isinstance(x, Tensor) else None
-        if type(array) is not np.ndarray or not array.flags.c_contiguous:
+        if not isinstance(x, Tensor):
             return None
+        array = x.data
         if dtype is None:
-            dtype = array.dtype
-        if array.dtype is not dtype:
+            kind, dtype = type(array), array.dtype
+        if type(array) is not kind or array.dtype is not dtype:
+            return None
+        if kind is np.ndarray and not array.flags.c_contiguous:
             return None
         arrays.append(array)
-    known = dtype is not None and dtype in FLOAT_DTYPES
-    return tuple(arrays) if known and not is_abstract_mode() else None
+    known = kind is ShapeArray or (kind is np.ndarray and not is_abstract_mode())
+    return tuple(arrays) if known and dtype in FLOAT_DTYPES else None
 
 
 def _unwrapped(op: str, optional: tuple[str, ...], name: str, x: Any) -> Array | None:

@@ -271,8 +271,6 @@ class Tensor(Operators):
             raise GradientError(
                 "backward: this tensor has no history; fix: set requires_grad=True on an input or parameter"
             )
-        if is_abstract(self._data):
-            raise GradientError("backward: abstract tensors have no values; run outside minicnn.abstract()")
         if seed is None:
             if self.size != 1:
                 raise GradientError(

@@ -12,7 +12,7 @@ TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".cfg", ".ini", ".in", ".txt", "
 # Each row may import its own row and the rows above it; the longest name that fits decides.
 ORDER = (
     ("minicnn.context",),
-    ("minicnn.errors",),
+    ("minicnn.errors", "minicnn.files"),
     (
         "minicnn.kernels.arena",
         "minicnn.kernels.shape_array",
@@ -55,7 +55,8 @@ ORDER = (
 ONLY: dict[str, tuple[str, ...]] = {
     "minicnn.context": (),
     "minicnn.tape": (),
-    "minicnn.data": ("minicnn.errors", "minicnn.tensor", "minicnn.data", "minicnn.kernels.jit"),
+    "minicnn.files": (),
+    "minicnn.data": ("minicnn.errors", "minicnn.files", "minicnn.tensor", "minicnn.data", "minicnn.kernels.jit"),
 }
 OPEN_TO_ALL = {"minicnn"}  # the package's own __init__ gathers the public names
 
@@ -86,10 +87,19 @@ def _parsed(text: str, path: str) -> ast.Module:
     return ast.parse(text, filename=path)
 
 
+TELLING = (ast.Import, ast.ImportFrom, ast.Attribute, ast.Call, ast.Constant, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
 @cache
 def walked(tree: ast.Module) -> tuple[ast.AST, ...]:
-    """All nodes of a tree: several rules look at each."""
-    return tuple(ast.walk(tree))
+    """The nodes of a tree that a rule looks at, of which several look at each."""
+    return tuple(node for node in ast.walk(tree) if isinstance(node, TELLING))
+
+
+def forget_trees() -> None:
+    """A million nodes, which the collector would visit as long as the process lives."""
+    _parsed.cache_clear()
+    walked.cache_clear()
 
 
 def module_name(root: Path, path: Path) -> str:
@@ -155,16 +165,11 @@ def _against(where: str, importer: str, row: int, target: str) -> list[str]:
     return []
 
 
-TELLING = (ast.Import, ast.ImportFrom, ast.Attribute, ast.Call, ast.Constant)  # what banned_code looks at
-
-
 def banned_code(root: Path) -> list[str]:
     """Complain about what does not run on Windows or macOS, and about imports that double or hide a module."""
     complaints = []
     for _, where, tree in python_files(root):
         for node in walked(tree):
-            if not isinstance(node, TELLING):
-                continue
             complaint = _banned_import(node) or _banned_value(node) or _no_encoding(node)
             if complaint:
                 complaints.append(f"{where}:{node.lineno}: {complaint}")  # type: ignore[attr-defined]
@@ -228,6 +233,20 @@ def _no_encoding(node: ast.AST) -> str | None:
     if isinstance(text, str) and set(text) <= set("rwxat+") and "b" not in text:
         return f"{name} in text mode without encoding="
     return None
+
+
+def optional_packages(root: Path) -> list[str]:
+    """Complain about tests that cannot be collected without an extra; what writes the golden files needs its own."""
+    extras = ("torch", "torchvision", "optuna", "mpi4py", "onnx", "onnxruntime", "onnxscript")
+    return [
+        f'{where}:{line}: {name} is not in the extra `test`; write pytest.importorskip("{name.partition(".")[0]}")'
+        for _, where, tree in python_files(root, ("tests",))
+        for statement in tree.body
+        if not where.startswith("tests/golden/")
+        if isinstance(statement, ast.Import | ast.ImportFrom)
+        for line, name in imported(ast.Module([statement], []))
+        if name.partition(".")[0] in extras
+    ]
 
 
 def sizes_and_names(root: Path) -> list[str]:

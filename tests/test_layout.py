@@ -2,7 +2,7 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,7 +10,10 @@ import pytest
 from tests import house_rules
 
 ROOT = Path(__file__).resolve().parents[1]
-RULES = (house_rules.arrows, house_rules.banned_code, house_rules.sizes_and_names, house_rules.machine_paths)
+RULES = (
+    *(house_rules.arrows, house_rules.banned_code, house_rules.optional_packages),
+    *(house_rules.sizes_and_names, house_rules.machine_paths),
+)
 HEAVY = ("numba", "llvmlite", "click", "rich", "matplotlib", "PIL", "safetensors", "cupy", "torch", "scipy", "pooch")
 
 PLANTS = [
@@ -42,6 +45,8 @@ PLANTS = [
     (house_rules.banned_code, "minicnn/a.py", "from . import b", "relative import"),
     (house_rules.banned_code, "tests/a.py", "import models", "second copy"),
     (house_rules.banned_code, "tests/a.py", "from kernels.conv import f", "second copy"),
+    (house_rules.optional_packages, "tests/a.py", "import torch.nn", 'importorskip("torch")'),
+    (house_rules.optional_packages, "tests/a.py", "from mpi4py import MPI", 'importorskip("mpi4py")'),
     (house_rules.sizes_and_names, "minicnn/utils.py", "", "says nothing"),
     (house_rules.sizes_and_names, "tests/common.py", "", "says nothing"),
     (house_rules.sizes_and_names, "minicnn/a.py", "x = 1\n" * 401, "two ideas"),
@@ -57,9 +62,16 @@ ALLOWED = [
     ("minicnn/ops/conv.py", "from minicnn.kernels.conv import f\nfrom minicnn.record import record"),
     ("kernels/conv/__init__.py", "from minicnn.kernels.conv.cpu import f\nfrom minicnn.errors import ShapeError"),
     ("minicnn/cli/train.py", "from minicnn.train.loop import fit\nimport minicnn"),
+    ("tests/a.py", "torch = importorskip('torch')\ndef f():\n    import torch"),
     ("tests/a.py", "open(p, 'rb')\np.open('wb')\nImage.open(p)\nopen(p, encoding='utf-8')\nos.fdopen(fd, 'wb')"),
     ("minicnn/a.py", 'def f():\n    """Long.\n' + "\n" * 60 + '    """\n' + "    x = 1\n" * 58),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def trees_are_forgotten() -> Iterator[None]:
+    yield
+    house_rules.forget_trees()
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.__name__)
@@ -89,7 +101,7 @@ def test_a_planted_violation_is_found(
 @pytest.mark.parametrize(("where", "text"), ALLOWED)
 def test_what_is_allowed_passes(tmp_path: Path, where: str, text: str) -> None:
     _plant(tmp_path, where, text)
-    for rule in (house_rules.banned_code, house_rules.sizes_and_names):
+    for rule in (house_rules.banned_code, house_rules.optional_packages, house_rules.sizes_and_names):
         assert rule(tmp_path) == []
     assert [complaint for complaint in house_rules.arrows(tmp_path) if "no row" not in complaint] == []
 

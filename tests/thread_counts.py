@@ -12,12 +12,11 @@ from itertools import chain
 from typing import Any
 
 import numpy as np
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
 
 import minicnn
 from minicnn import Tensor, ops
 from tests.ops.case import arrays_of, tensors_of
+from tests.ops.drawn import drawn
 from tests.ops.test_ops import CASES
 
 COUNTS = (1, 2, 4)
@@ -45,24 +44,11 @@ def of_case(case: Any, geometry: Any, dtype: Any) -> list[bytes]:
 
 def small(words: list[str]) -> Iterator[tuple[str, Run]]:
     for case in [case for case in CASES if not words or any(word in case.id for word in words)]:
-        geometries = list(case.edges.values()) + drawn(case)
+        geometries = [*case.edges.values(), *(geometry for geometry, _ in drawn(case, 2, same=True))]
         for dtype in (np.float32, np.float64):
             for number, geometry in enumerate(geometries):
                 name = f"{case.id} {np.dtype(dtype)} {number}"
                 yield name, lambda case=case, geometry=geometry, dtype=dtype: of_case(case, geometry, dtype)
-
-
-def drawn(case: Any, count: int = 2) -> list[Any]:
-    """The first geometries that hypothesis draws, the same each time."""
-    found: list[Any] = []
-
-    @settings(max_examples=count, derandomize=True, phases=[Phase.generate], deadline=None, database=None)
-    @given(st.data())
-    def draw(data: Any) -> None:
-        found.append(case.geometry(data.draw))
-
-    draw()
-    return found
 
 
 # ---- arrays that several threads share

@@ -60,6 +60,8 @@ def _run(
     out: Array,
 ) -> None:
     """Call pass ``name`` of the plan for ``sizes``, images, channels and filters; ``how`` is knob and precision."""
+    if is_abstract(out):
+        return
     knob, precision = how[0], how[1] or float32_precision()
     plan = choose(knob, *sizes, window, groups, place_of(out, precision)).plan
     if not (arrays[0].size and arrays[1].size):  # no images, channels or filters: a sum of nothing, and the bias
@@ -88,8 +90,7 @@ def conv2d_forward(
     n, c = x.shape[:2]
     count_macs("conv2d", _macs(n, weight.size, window))
     y = allocate(x, (n, weight.shape[0], window.oh, window.ow))
-    if not is_abstract(x):
-        _run("forward", (n, c, len(weight)), (knob, precision), (x, weight, bias), window, groups, y)
+    _run("forward", (n, c, len(weight)), (knob, precision), (x, weight, bias), window, groups, y)
     return y
 
 
@@ -109,8 +110,7 @@ def conv2d_grad_x(
     n, c = len(gy), weight.shape[1] * groups
     count_macs(op, _macs(n, weight.size, window))
     gx = allocate(gy, (n, c, window.h, window.w))
-    if not is_abstract(gy):
-        _run("grad_x", (n, c, len(weight)), (knob, precision), (gy, weight), window, groups, gx)
+    _run("grad_x", (n, c, len(weight)), (knob, precision), (gy, weight), window, groups, gx)
     return gx
 
 
@@ -136,7 +136,7 @@ def conv_transpose2d_forward(
 ) -> Array:
     """``y (N, K, h, w)``: the grad_x of the convolution ``window`` describes, whose output is ``x``; plus the bias."""
     y = conv2d_grad_x(x, weight, window, groups, knob, precision, op="conv_transpose2d")
-    if bias is not None and not is_abstract(x):
+    if bias is not None:
         y += bias[:, None, None]
     return y
 
@@ -145,8 +145,7 @@ def unfold_forward(x: Array, window: Window2d) -> Array:
     """The columns ``(N, C*kh*kw, OH*OW)``: row ``(c*kh + p)*kw + q`` holds the pixel tap (p, q) of channel c reads."""
     n, c = x.shape[:2]
     col = allocate(x, (n, c * window.taps, window.oh * window.ow))
-    if not is_abstract(x):
-        twin(__name__, x).unfold(x, col, tuple(window))
+    twin(__name__, x).unfold(x, col, tuple(window))
     return col
 
 
@@ -154,6 +153,5 @@ def fold_forward(col: Array, window: Window2d) -> Array:
     """The images ``(N, C, H, W)``: each pixel is the sum of the entries of ``col`` that unfold would fill with it."""
     n, rows, _ = col.shape
     x = allocate(col, (n, rows // window.taps, window.h, window.w), fill=0)
-    if not is_abstract(col):
-        twin(__name__, col).fold(col, x, tuple(window))
+    twin(__name__, col).fold(col, x, tuple(window))
     return x

@@ -6,7 +6,7 @@ ReLU6's 0 and 6. No bound is NaN: nothing is below or above it. The derivative i
 
 from math import prod
 
-from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
+from minicnn.kernels.arrays import Array, allocate, twin
 
 
 def _rows(x: Array) -> Array:
@@ -17,9 +17,8 @@ def _rows(x: Array) -> Array:
 def bounded_forward(x: Array, other: Array | None, low: float, high: float, out: Array | None = None) -> Array:
     """``y = min(max(x + other, low), high)``, in ``out`` where given, which may be ``x`` or ``other``."""
     y = allocate(x, x.shape) if out is None else out
-    if not is_abstract(x):
-        flat = None if other is None else other.reshape(-1)
-        twin(__name__, x).bounded_forward(x.reshape(-1), flat, low, high, y.reshape(-1))
+    flat = None if other is None else other.reshape(-1)
+    twin(__name__, x).bounded_forward(x.reshape(-1), flat, low, high, y.reshape(-1))
     return y
 
 
@@ -46,9 +45,8 @@ def norm_forward(
     ``mean`` and ``rstd`` (1, C) in float64, ``weight`` and ``bias`` (C,) or None; ``out`` may be ``x`` or ``other``.
     """
     y = allocate(x, x.shape) if out is None else out
-    if not is_abstract(x):
-        added = None if other is None else _rows(other)
-        twin(__name__, x).norm_forward(_rows(x), mean, rstd, weight, bias, added, low, high, _rows(y))
+    added = None if other is None else _rows(other)
+    twin(__name__, x).norm_forward(_rows(x), mean, rstd, weight, bias, added, low, high, _rows(y))
     return y
 
 

@@ -18,10 +18,9 @@ def linear_forward(x: Array, weight: Array, bias: Array | None) -> Array:
     """``y = x W^T + b``, (R, I) @ (I, O)."""
     y = allocate(x, (x.shape[0], weight.shape[0]))
     count_macs("linear", x.shape[0] * weight.size)
-    if not is_abstract(x):
-        _product(x, 0, weight, 1, y)
-        if bias is not None:
-            y += bias
+    _product(x, 0, weight, 1, y)
+    if bias is not None:
+        y += bias
     return y
 
 
@@ -80,7 +79,7 @@ def _product(a: Array, a_flip: int, b: Array, b_flip: int, out: Array) -> None:
     """``out = A @ B``; a flipped operand is stored as its transpose."""
     if is_cupy(out):
         array_module(out).matmul(a.T if a_flip else a, b.T if b_flip else b, out=out)
-    elif out.size:
+    elif out.size and not is_abstract(out):
         _kernels().product(a, a_flip, b, b_flip, out)
 
 

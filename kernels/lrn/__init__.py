@@ -6,16 +6,15 @@ channels ``k - size//2 <= q <= k + (size-1)//2`` that exist.
 
 from math import prod
 
-from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
+from minicnn.kernels.arrays import Array, allocate, twin
 
 
 def lrn_forward(x: Array, size: int, scale: float, beta: float, bias: float) -> Array:
     """``y`` as above; ``scale`` multiplies the plain sum of squares (PyTorch's alpha is ``scale * size``)."""
     y = allocate(x, x.shape)
-    if not is_abstract(x):
-        c, rows = x.shape[1], (x.shape[0] * x.shape[1], prod(x.shape[2:]))
-        options = (c, size // 2, (size - 1) // 2, scale, beta, bias)
-        twin(__name__, x).lrn_forward(x.reshape(rows), *options, y.reshape(rows))
+    c, rows = x.shape[1], (x.shape[0] * x.shape[1], prod(x.shape[2:]))
+    options = (c, size // 2, (size - 1) // 2, scale, beta, bias)
+    twin(__name__, x).lrn_forward(x.reshape(rows), *options, y.reshape(rows))
     return y
 
 

@@ -19,6 +19,8 @@ def _rows(x: Array) -> Array:
 
 def reciprocal_std(var: Array, eps: float) -> Array:
     """``(var + eps)^-1/2``; inf (then NaN in the result, as 0/0 is) where both are 0."""
+    if is_abstract(var):
+        return allocate(var, var.shape)
     with np.errstate(divide="ignore", invalid="ignore"):
         return (var + eps) ** -0.5
 
@@ -30,8 +32,7 @@ def moments(x: Array, shape: tuple[int, int], eps: float) -> tuple[Array, Array,
     All in float64. Nothing to average gives mean 0 and variance 0.
     """
     mean, var, rstd = (allocate(x, shape, float) for _ in range(3))
-    if not is_abstract(x):
-        twin(__name__, x).moments(_rows(x), eps, mean, var, rstd)
+    twin(__name__, x).moments(_rows(x), eps, mean, var, rstd)
     return mean, var, rstd
 
 
@@ -41,16 +42,14 @@ def normalise(
     """``y`` of ``channels_forward`` with the ``moments`` of x, in one visit where a statistic fits a cache."""
     mean, var, rstd = (allocate(x, shape, float) for _ in range(3))
     y = allocate(x, x.shape)
-    if not is_abstract(x):
-        twin(__name__, x).normalise(_rows(x), weight, bias, eps, mean, var, rstd, _rows(y))
+    twin(__name__, x).normalise(_rows(x), weight, bias, eps, mean, var, rstd, _rows(y))
     return y, mean, var, rstd
 
 
 def channels_forward(x: Array, mean: Array, rstd: Array, weight: Array | None, bias: Array | None) -> Array:
     """``y = (x - mean) * rstd * weight + bias``; mean, rstd (1, C) or (N, G), weight, bias (C) or None."""
     y = allocate(x, x.shape)
-    if not is_abstract(x):
-        twin(__name__, x).channels_forward(_rows(x), mean, rstd, weight, bias, _rows(y))
+    twin(__name__, x).channels_forward(_rows(x), mean, rstd, weight, bias, _rows(y))
     return y
 
 
@@ -84,7 +83,7 @@ def layer_norm_forward(
     """
     rows = x.size // size if size else 0
     y, mean, rstd = allocate(x, x.shape), allocate(x, (rows,), float), allocate(x, (rows,), float)
-    if not is_abstract(x) and x.size:
+    if x.size:
         matrix, flat = (rows, size), (None if w is None else w.reshape(-1) for w in (weight, bias))
         twin(__name__, x).layer_norm_forward(x.reshape(matrix), *flat, eps, mean, rstd, y.reshape(matrix))
     return y, mean, rstd

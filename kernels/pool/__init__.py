@@ -5,7 +5,7 @@ gates. Arrays are (N, C, H, W) or (N, C, OH, OW). Every plane (n, c) is written 
 in scan order: overlapping bins need no atomics and the bits do not depend on the number of threads.
 """
 
-from minicnn.kernels.arrays import Array, allocate, is_abstract, is_cupy, twin
+from minicnn.kernels.arrays import Array, allocate, is_cupy, twin
 from minicnn.kernels.pool.bins import Bins, adaptive_bins, window_bins
 
 __all__ = [
@@ -38,10 +38,7 @@ def extreme_forward(x: Array, bins: Bins, smallest: bool, index_dtype: str | Non
     """
     y = allocate(x, (*x.shape[:2], *bins.out))
     index = None if index_dtype is None else allocate(x, y.shape, dtype=index_dtype)
-    if not is_abstract(x):
-        twin(__name__, x).extreme_forward(
-            _planes(x), bins, smallest, _planes(y), None if index is None else _planes(index)
-        )
+    twin(__name__, x).extreme_forward(_planes(x), bins, smallest, _planes(y), None if index is None else _planes(index))
     return y, index
 
 
@@ -55,8 +52,7 @@ def extreme_grad_x(gy: Array, index: Array, bins: Bins) -> Array:
 def average_forward(x: Array, bins: Bins) -> Array:
     """The sum of each bin over its divisor. **Shapes** x (N, C, H, W) -> y (N, C, OH, OW). Sums are float64."""
     y = allocate(x, (*x.shape[:2], *bins.out))
-    if not is_abstract(x):
-        twin(__name__, x).average_forward(_planes(x), bins, _planes(y))
+    twin(__name__, x).average_forward(_planes(x), bins, _planes(y))
     return y
 
 
@@ -73,8 +69,7 @@ def unpool_forward(x: Array, index: Array, out: tuple[int, int]) -> Array:
     **Shapes** x and index (int32, in [0, OH*OW)) (N, C, H, W) -> y (N, C, OH, OW).
     """
     y = allocate(x, (*x.shape[:2], *out))
-    if not is_abstract(x):
-        twin(__name__, x).unpool_forward(_flat(x), _flat(index), _flat(y))
+    twin(__name__, x).unpool_forward(_flat(x), _flat(index), _flat(y))
     return y
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from minicnn.kernels.arrays import FLOAT_DTYPES, Array, allocate, array_module, is_abstract
+from minicnn.kernels.shape_array import ShapeArray
 
 # Numbers that NumPy adds or copies, and scales by planes, before other threads would have begun.
 FEW, FEW_SCALED = 1 << 18, 1 << 14
@@ -33,7 +34,7 @@ def added(a: Array, b: Array) -> Array:
 
 def add_into(a: Array, b: Array) -> None:
     """``a += b``, both of one shape and dtype."""
-    if not (_is_large(a) and a.dtype == b.dtype and a.flags.c_contiguous and _has_rows(b)):
+    if is_abstract(a) or not (_is_large(a) and a.dtype == b.dtype and a.flags.c_contiguous and _has_rows(b)):
         a += b
         return
     rows, length = _sizes(a, b)
@@ -77,14 +78,16 @@ def multiplied(a: Array, b: Array) -> Array:
     if not has_scales(a, b.shape) or a.dtype != b.dtype:
         return a * b
     y = allocate(a, a.shape)
-    _kernels().scale(a.reshape(-1), b.reshape(-1), y.reshape(-1))
+    if not is_abstract(y):
+        _kernels().scale(a.reshape(-1), b.reshape(-1), y.reshape(-1))
     return y
 
 
 def product_sums(a: Array, b: Array) -> Array:
     """``y[n, c] = sum over * of a * b``, in float64. **Shapes** equal, (N, C, *) -> (N, C, 1, ...)."""
     y = allocate(a, (*a.shape[:2], *(1,) * (a.ndim - 2)))
-    _kernels().product_sums(a.reshape(-1), b.reshape(-1), y.reshape(-1))
+    if not is_abstract(y):
+        _kernels().product_sums(a.reshape(-1), b.reshape(-1), y.reshape(-1))
     return y
 
 
@@ -100,7 +103,7 @@ def has_scales(x: Array, shape: tuple[int, ...]) -> bool:
 
 
 def _is_large(x: Array, few: int = FEW) -> bool:
-    return type(x) is np.ndarray and x.size > few and x.dtype in FLOAT_DTYPES
+    return type(x) in (np.ndarray, ShapeArray) and x.size > few and x.dtype in FLOAT_DTYPES
 
 
 def _has_rows(x: Array) -> bool:

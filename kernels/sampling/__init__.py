@@ -5,7 +5,7 @@ a plane (n, c), in scan order of the outputs (on the GPU every pixel is owned by
 the same bits at any thread count. Coordinates and weights are computed in float64.
 """
 
-from minicnn.kernels.arrays import Array, allocate, is_abstract, twin
+from minicnn.kernels.arrays import Array, allocate, twin
 from minicnn.kernels.sampling.taps import Taps, bilinear_taps, nearest_taps
 
 __all__ = [
@@ -34,8 +34,7 @@ def grid_sample_forward(x: Array, grid: Array, padding_mode: int, align_corners:
     """
     n, c = x.shape[:2]
     y = allocate(x, (n, c, *grid.shape[1:3]))
-    if not is_abstract(x):
-        twin(__name__, x).grid_sample_forward(x, grid, padding_mode, align_corners, nearest, y)
+    twin(__name__, x).grid_sample_forward(x, grid, padding_mode, align_corners, nearest, y)
     return y
 
 
@@ -62,10 +61,9 @@ def resample_forward(x: Array, rows: Taps, cols: Taps) -> Array:
     """
     n, c, h, w = x.shape
     y = allocate(x, (n, c, len(rows), len(cols)))
-    if not is_abstract(x):
-        twin(__name__, x).resample_forward(
-            x.reshape(n * c, h, w), *rows.arrays, *cols.arrays, y.reshape(n * c, *y.shape[2:])
-        )
+    twin(__name__, x).resample_forward(
+        x.reshape(n * c, h, w), *rows.arrays, *cols.arrays, y.reshape(n * c, *y.shape[2:])
+    )
     return y
 
 

@@ -5,6 +5,8 @@ went wrong, 2 wrong use or a missing device, 130 stopped by Ctrl-C.
 """
 
 import importlib
+import io
+import os
 import sys
 from typing import Any
 
@@ -56,6 +58,7 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> Any:
     """Run the command line; minicnn's own errors become one clear line on stderr and an exit code."""
+    _mend_streams()
     try:
         code = cli.main(args=arguments, prog_name="minicnn", standalone_mode=False)
         sys.exit(code if isinstance(code, int) else 0)
@@ -71,3 +74,21 @@ def main(arguments: list[str] | None = None) -> Any:
     except MinicnnError as error:
         click.echo(f"minicnn: {error}", err=True)
         sys.exit(2 if isinstance(error, (ArgumentError, DataError, DeviceError)) else 1)
+    except OSError as error:  # of a file, or of stdout on a full disk
+        where = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, (str, bytes)) else ""
+        click.echo(f"minicnn: {where}{error.strerror or error}", err=True)
+        sys.exit(1)
+
+
+def _mend_streams() -> None:
+    """Give a process without stdout or stderr (``>&-``) ones that lead nowhere, and let none choke on a character.
+
+    They take the numbers 1 and 2, which would otherwise go to the next file that is opened. What the terminal cannot
+    show, such as the name of a folder that is no UTF-8, is written ``\\udcff``.
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  (until the end)
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

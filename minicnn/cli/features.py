@@ -1,5 +1,6 @@
 """``minicnn features RUN IMAGE...``: what a layer makes of pictures, as vectors for another classifier."""
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 from minicnn.cli.output import json_option, print_json
 from minicnn.cli.predict import read_image
 from minicnn.cli.runs import dataset_for, load_run, together
+from minicnn.files import write_atomically
 
 
 @click.command("features")
@@ -40,13 +42,16 @@ def command(
 
     if bool(images) == (data is not None):
         raise click.UsageError("name either pictures or --data")
+    path = out if out.suffix == ".npz" else out.with_name(f"{out.name}.npz")
+    if not path.parent.is_dir():
+        raise click.BadParameter(f"there is no folder {path.parent}", param_hint="--out")
     where, _ = choose_device(device)
     model, facts = together([load_run(run, "features")], "features")
     batches, more = _pictures(images, facts) if data is None else _dataset(data, split, facts)
     found = features(model.to(where), layer, batches, where)
-    path = out if out.suffix == ".npz" else out.with_name(f"{out.name}.npz")
-    with click.open_file(str(path), "wb") as file:
-        np.savez(file, features=found, **more)
+    file = io.BytesIO()
+    np.savez(file, features=found, **more)
+    write_atomically(path, [file.getbuffer()])
     if as_json:
         print_json({"file": str(path), "shape": list(found.shape), "layer": layer})
     else:

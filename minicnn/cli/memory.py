@@ -19,21 +19,24 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12, "KI": 2**10, "M
 @json_option
 def command(model: str, batch: int, limit: str | None, adam: bool, as_json: bool) -> int:
     """Memory of a training step of MODEL, predicted by shapes; exit code 1: it does not fit within --limit."""
-    from minicnn import models, summary
-    from minicnn.instruments.memory import checkpointed, largest_batch, plan
+    from minicnn import models, optim, summary
+    from minicnn.instruments.memory import best_checkpoints, largest_batch, momentum, plan
 
     allowed = None if limit is None else _bytes(limit)
     info = models.info(model)
-    build = partial(models.create, model)
-    found = plan(build, info.input_shape, batch, 2 if adam else 1)
+    build, optimizer = partial(models.create, model), optim.Adam if adam else momentum
+    found = plan(build, info.input_shape, batch, optimizer)
+    depth, checkpointed = best_checkpoints(build, info.input_shape, batch, optimizer)
     forward = summary(build, (batch, *info.input_shape)).forward_bytes
     answers: dict[str, Any] = {
-        "checkpointed": checkpointed(build, info.input_shape, batch, 2 if adam else 1),
-        "all_kept": found.weights + found.gradients + found.momentum + found.images + 2 * forward,
+        "checkpoint_depth": depth,
+        "checkpointed": checkpointed.resident,
+        "all_kept": found.weights + found.gradients + found.optimizer + found.images + 2 * forward,
     }
     if allowed is not None:
-        most = largest_batch(build, info.input_shape, allowed)
-        answers |= {"limit": allowed, "fits": found.peak <= allowed, "largest_batch": most}
+        fitting = partial(largest_batch, build, info.input_shape, allowed, optimizer)
+        answers |= {"limit": allowed, "fits": found.resident <= allowed, "largest_batch": fitting()}
+        answers["largest_batch_checkpointed"] = fitting(depth) if depth else answers["largest_batch"]
     if as_json:
         print_json({"model": info.name, **found._asdict(), **answers})
     else:
@@ -52,18 +55,24 @@ def _bytes(text: str) -> int:
 def _print(name: str, found: Any, answers: dict[str, Any]) -> None:
     """The parts, the peak, and what follows."""
     rows = [(part, _mebibytes(size)) for part, size in found.parts.items()]
-    rows.append(("most at once", _mebibytes(found.peak)))
-    print_table(("part", "MiB"), rows, f"{name}, a training step on {found.batch} images", footer=True)
-    click.echo(f"\nThe most at once is at {found.at}.")
-    click.echo(f"With a checkpoint a block about {_mebibytes(answers['checkpointed']):,} MiB.")
+    rows += [("most at once", _mebibytes(found.peak)), ("with holes between arrays", _mebibytes(found.resident))]
+    print_table(("part", "MiB"), rows, f"{name}, a training step on {found.batch} images")
+    depth = answers["checkpoint_depth"]
+    click.echo(f"\nThe most at once is in the {found.at}; all that is live then, less than the sum of the parts.")
+    click.echo(
+        f"With minicnn.checkpoint around every part at depth {depth}: {_mebibytes(answers['checkpointed']):,} MiB."
+        if depth
+        else "No depth of minicnn.checkpoint saves memory."
+    )
     click.echo(
         "Where nothing is freed within a step, as in 2012 (every layer's output and its gradient, weights, gradients, "
         f"momentum): {_mebibytes(answers['all_kept']):,} MiB."
     )
     if "limit" in answers:
         verdict = "fits" if answers["fits"] else "does not fit"
-        most = answers["largest_batch"] or "none"
-        click.echo(f"It {verdict} in {_mebibytes(answers['limit']):,} MiB; the largest batch that fits: {most}.")
+        most, more = (answers[key] or "none" for key in ("largest_batch", "largest_batch_checkpointed"))
+        batches = f"{most}, with checkpoints {more}" if depth else most
+        click.echo(f"It {verdict} in {_mebibytes(answers['limit']):,} MiB; the largest batch that fits: {batches}.")
 
 
 def _mebibytes(size: int) -> float:

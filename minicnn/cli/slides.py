@@ -4,8 +4,9 @@ from typing import Any
 
 import click
 
-from minicnn.cli.output import json_option, print_json
+from minicnn.cli.output import console, json_option, print_json
 
+WIDE = 100  # columns of a terminal in which a sentence has room beside the numbers
 COLOURS = {
     "exact": "green",
     "rounded": "green",
@@ -55,18 +56,22 @@ def _print_deck(deck: int, claims: Any, found: Any) -> None:
     from minicnn import slides
 
     table = Table(title=f"deck {deck}: {slides.title(deck)}", box=SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    table.add_column("claim", overflow="fold", no_wrap=True)
+    screen = console()
+    wide = screen.width >= WIDE
+    table.add_column("claim", overflow="fold", no_wrap=wide)
     for name in ("slide", "computed"):
         table.add_column(name, justify="right", overflow="fold")
     table.add_column("verdict", no_wrap=True)
-    table.add_column("why", overflow="fold", ratio=1)
+    if wide:  # --explain tells it, too
+        table.add_column("why", overflow="fold", ratio=1)
     for claim in claims:
         finding = found.get(claim.key)
         verdict = f"[{COLOURS[claim.verdict]}]{claim.verdict}[/]"
         if finding is not None and not finding.agrees:
             verdict = f"[reverse red]not {_text(claim.expected)}[/]"
-        table.add_row(claim.key, _plain(claim.says), _plain(_value(finding)), verdict, _plain(claim.why))
-    _console().print(table)
+        cells = (claim.key, _plain(claim.says), _plain(_value(finding)), verdict, _plain(claim.why))
+        table.add_row(*cells[: 5 if wide else 4])
+    screen.print(table)
 
 
 def _print_totals(claims: Any, found: Any, wrong: Any) -> None:
@@ -75,7 +80,7 @@ def _print_totals(claims: Any, found: Any, wrong: Any) -> None:
     counts = {name: sum(claim.verdict == name for claim in claims) for name in slides.VERDICTS}
     told = ", ".join(f"[{COLOURS[name]}]{count} {name}[/]" for name, count in counts.items() if count)
     state = f"[red]{len(wrong)} not as expected[/]" if wrong else "all as expected"
-    _console().print(f"{len(found)} of {len(claims)} numbers computed, {state}: {told}", soft_wrap=True)
+    console().print(f"{len(found)} of {len(claims)} numbers computed, {state}: {told}", soft_wrap=True)
 
 
 def _explain(claim: Any, as_json: bool) -> int:
@@ -120,11 +125,3 @@ def _text(value: Any) -> str:
 def _plain(text: str) -> str:
     """Without meaning to rich: brackets are text."""
     return text.replace("[", r"\[")
-
-
-def _console() -> Any:
-    import sys
-
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 180, highlight=False)

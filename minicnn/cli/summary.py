@@ -37,9 +37,11 @@ def command(model: str, shape: str | None, batch: int, classes: int | None, as_c
         _print(result, finished=error is None)
     if error is not None:
         expected = "x".join(map(str, info.input_shape))
+        count = len(result.rows)
+        above = f", after the {count} layer{'s' * (count > 1)} above" if count else ""
         raise click.UsageError(
-            f"{model} fails in {error.path or 'the model itself'} on this input, after the {len(result.rows)} layers "
-            f"above: {error.__cause__}\nfix: --input with another shape, as {expected}"
+            f"{model} fails in {error.path or 'the model itself'} on this input{above}: {error.__cause__}\n"
+            f"fix: --input with another shape, as {expected}"
         )
 
 

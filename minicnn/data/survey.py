@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from minicnn.data.download import cache_folder
 from minicnn.data.pictures import read_picture
 from minicnn.errors import DataError
+from minicnn.files import write_atomically
 
 MANY = 2000  # pictures that take some seconds: time to say so
 
@@ -86,12 +87,7 @@ def _whole(numbers: list[int]) -> tuple[int, ...]:
 
 
 def _remember(memory: Path, seen: dict[str, tuple[str, Seen]]) -> None:
-    temporary = memory.with_name(f".{memory.name}.{os.getpid()}")
-    try:
+    text = json.dumps({file: (stamp, *facts) for file, (stamp, facts) in seen.items()})
+    with contextlib.suppress(OSError):
         memory.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps({file: (stamp, *facts) for file, (stamp, facts) in seen.items()})
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, memory)  # noqa: PTH105  (atomic, overwrites on Windows)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+        write_atomically(memory, [text.encode()])

@@ -12,10 +12,14 @@ from typing import Any, NamedTuple
 
 from minicnn import models
 from minicnn.errors import ArgumentError
-from minicnn.instruments.drawing import BLUE, GREEN, GREY, INK, RED, figure, plain, png
+from minicnn.instruments.drawing import BLUE, COLOURS, GREY, INK, ORANGE, figure, plain, png
+from minicnn.instruments.plots import MARKERS
 from minicnn.slides.vocabulary import depth
 
-PROTOCOLS = "Errors as the papers print them; how they cropped and scaled differs. Parameters and MACs computed."
+PROTOCOLS = (
+    "Errors as authors published them; crops and scales differ (VGG's were tested densely at 384 pixels): small\n"
+    "differences mean nothing. Parameters and multiply-adds are computed, for one image of the size in the catalog."
+)
 BALLS: tuple[tuple[str, tuple[float, float]], ...] = (  # where the name stands beside its ball, in points
     ("alexnet", (-56, -3)),
     ("zfnet", (16, -3)),
@@ -32,7 +36,7 @@ BALLS: tuple[tuple[str, tuple[float, float]], ...] = (  # where the name stands 
     ("densenet201", (-60, -11)),
     ("inception_v3", (-64, 7)),
     ("inception_v4", (13, -6)),
-    ("resnext101_32x4d", (-47, -21)),
+    ("resnext101_32x4d", (-52, 15)),
     ("senet154", (-66, -4)),
     ("nasnet_a_large", (-84, 8)),
     ("nasnet_a_mobile", (-78, 4)),
@@ -104,20 +108,28 @@ def balls(names: Sequence[str] = ()) -> bytes:
     for p in years:
         where = (p.macs / 1e9, 100 - p.top1_error)
         axis.annotate(p.name, where, places[p.name], textcoords="offset points", fontsize=8, color=INK)
-    axis.set_xscale("log")
-    axis.xaxis.set_major_formatter(lambda tick, _: f"{tick:g}")
+    _powers_of_ten(axis)
     axis.set_xlabel("multiply-adds of one image, billions (log scale)", color=GREY)
     axis.set_ylabel("top-1 accuracy on ImageNet, % (does not start at 0)", color=GREY)
     axis.grid(alpha=0.2)
     sizes = [axis.scatter([], [], s=_area(m * 1e6), color="#b8c0c8", label=f"{m} M parameters") for m in (5, 50, 140)]
     axis.legend(
-        handles=sizes, loc="lower right", frameon=False, labelspacing=2.2, handletextpad=1.8, borderpad=1.5, fontsize=9
+        handles=sizes, loc="lower right", frameon=False, labelspacing=2.8, handletextpad=1.8, borderpad=2.0, fontsize=9
     )
     bar = made.colorbar(drawn, ax=axis, shrink=0.5, aspect=25)
     bar.set_label("year", color=GREY)
+    bar.ax.tick_params(colors=GREY, labelsize=9)
     bar.ax.yaxis.get_major_locator().set_params(integer=True)
     axis.margins(0.08)
     return _titled(made, "Accuracy, work and size")
+
+
+def _powers_of_ten(axis: Any) -> None:
+    """A logarithmic x axis with 1, 2 and 5 of every power named."""
+    axis.set_xscale("log")
+    axis.xaxis.get_major_locator().set_params(subs=(1, 2, 5))
+    axis.xaxis.set_major_formatter(lambda tick, _: f"{tick:g}")
+    axis.xaxis.set_minor_formatter(lambda tick, _: "")
 
 
 BESIDE = (9.0, -3.0)
@@ -133,13 +145,15 @@ def scaling(families: Mapping[str, Sequence[str]] | None = None) -> bytes:
     chosen = families or FAMILIES
     made = figure(12.5, 5.6)
     sides = made.subplots(1, 2, sharey=True)
-    colours = (RED, BLUE, "#6c4ba3", GREEN, "#8a6d1d", "#1f9aa5", "#b0457b")
     for index, (family, names) in enumerate(chosen.items()):
-        points, colour = [point(name) for name in names], colours[index % len(colours)]
+        points, style = [point(name) for name in names], index % len(COLOURS)
+        colour = COLOURS[style]
         strong = 2.4 if family == "EfficientNet" else 1.4
         for axis, values in zip(sides, ([p.params / 1e6 for p in points], [p.macs / 1e9 for p in points]), strict=True):
             accuracy = [100 - p.top1_error for p in points]
-            axis.plot(values, accuracy, color=colour, marker="o", markersize=5, linewidth=strong, label=family)
+            axis.plot(
+                values, accuracy, color=colour, marker=MARKERS[style], markersize=6, linewidth=strong, label=family
+            )
             if family == "EfficientNet":
                 for name, x, y in zip(names, values, accuracy, strict=True):
                     text = name.removeprefix("efficientnet_").upper()
@@ -147,8 +161,7 @@ def scaling(families: Mapping[str, Sequence[str]] | None = None) -> bytes:
                         text, (x, y), (-6, 7), textcoords="offset points", fontsize=9, color=colour, ha="right"
                     )
     for axis, label in zip(sides, ("parameters, millions", "multiply-adds of one image, billions"), strict=True):
-        plain(axis).set_xscale("log")
-        axis.xaxis.set_major_formatter(lambda tick, _: f"{tick:g}")
+        _powers_of_ten(plain(axis))
         axis.set_xlabel(f"{label} (log scale)", color=GREY)
         axis.grid(alpha=0.2)
     sides[0].set_ylabel("top-1 accuracy on ImageNet, % (does not start at 0)", color=GREY)
@@ -167,7 +180,13 @@ def depths(names: Sequence[str] = DEEPER) -> bytes:
     rows = range(len(infos))[::-1]
     shown: tuple[tuple[Any, list[Any], str, str, str], ...] = (
         (left, [depth(name) for name in names], BLUE, "{:.0f}", "layers with weights, on the longest way"),
-        (right, [info.published.top5_error for info in infos], RED, "{:.1f} %", "top-5 error on ImageNet, one network"),
+        (
+            right,
+            [info.published.top5_error for info in infos],
+            ORANGE,
+            "{:.1f} %",
+            "top-5 error on ImageNet, one network",
+        ),
     )
     for axis, values, colour, text, label in shown:
         bars = plain(axis).barh(rows, values, color=colour, height=0.66)

@@ -1,21 +1,27 @@
-"""The pictures of the instruments, as PNG files: figures without a display, and nothing but matplotlib."""
+"""Pictures of pictures, as PNG files: figures without a display, and nothing but matplotlib. Curves: ``plots.py``."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-INK, GREY, BLUE, RED, GREEN = "#24313d", "#5f6b76", "#2a6f97", "#c1440e", "#3b7d4f"
+INK, GREY = "#24313d", "#5f6b76"
+# Okabe and Ito's colours, which people who cannot tell red from green can tell apart.
+BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
+YELLOW, SKY, BLACK = "#e69f00", "#56b4e9", "#000000"
+COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, BLACK)
 GAP = "#c6d2dc"  # between tiles: no shade of grey
+DPI = 120
+TILES = 64  # of a mosaic, at most
 
 
-def figure(width: float, height: float) -> Any:
+def figure(width: float, height: float, layout: Any = "constrained") -> Any:
     """A matplotlib figure without pyplot: no display, no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    made = Figure(figsize=(width, height), layout="constrained")
+    made = Figure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(made)
     return made
 
@@ -23,7 +29,7 @@ def figure(width: float, height: float) -> Any:
 def png(made: Any) -> bytes:
     """A figure as the bytes of a PNG file."""
     stream = io.BytesIO()
-    made.savefig(stream, format="png", dpi=120)
+    made.savefig(stream, format="png", dpi=DPI)
     return stream.getvalue()
 
 
@@ -47,65 +53,63 @@ def signed(values: Any) -> np.ndarray:
     return visible(np.concatenate([values, -np.asarray(values)], axis=2))[:, : values.shape[2]]
 
 
-def draw_grid(
-    pictures: Mapping[str, Any], columns: int = 4, side: float = 2.4, title: str = "", colours: str = "gray"
-) -> bytes:
-    """Named pictures side by side: (H, W) by a colour map, (H, W, 3) as they are."""
+def draw_grid(pictures: Mapping[str, Any], columns: int = 4, side: float = 2.4, title: str = "") -> bytes:
+    """Named pictures side by side, ``side`` inches each: (H, W) from black to white, (H, W, 3) as they are."""
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
-    made = figure(side * columns, (side + 0.3) * rows + (0.4 if title else 0))
-    axes = made.subplots(rows, columns, squeeze=False).ravel()
-    for axis in axes:
-        axis.axis("off")
-    for axis, (name, values) in zip(axes, pictures.items(), strict=False):
-        axis.imshow(values, cmap=colours, interpolation="nearest")
+    line, above = 0.28, 0.4 if title else 0.0  # inches: a name, the title
+    width, height = side * columns, (side + line) * rows + above
+    made = figure(width, height, layout=None)
+    for index, (name, values) in enumerate(pictures.items()):
+        row, column = divmod(index, columns)
+        top = height - above - row * (side + line) - line
+        axis = made.add_axes(
+            ((column * side + 0.04) / width, (top - side) / height, (side - 0.08) / width, side / height)
+        )
+        axis.imshow(values, cmap="gray", interpolation="nearest")
         axis.set_title(name, fontsize=9, color=INK)
+        axis.axis("off")
     if title:
-        made.suptitle(title, x=0.01, ha="left", fontsize=11, color=INK)
+        made.text(0.04 / width, 1 - 0.28 / height, title, fontsize=11, color=INK)
     return png(made)
 
 
-def draw_tiles(maps: np.ndarray, title: str, most: int = 64) -> bytes:
-    """Maps (K, H, W), each on a scale of its own, as one mosaic; of more than ``most`` the first."""
-    shown = maps[:most]
-    columns = int(np.ceil(np.sqrt(len(shown))))
-    rows = -(-len(shown) // columns)
-    h, w = shown.shape[1:]
-    mosaic = np.full((rows * (h + 1) - 1, columns * (w + 1) - 1), np.nan)
-    for k, values in enumerate(shown):
-        row, column = divmod(k, columns)
-        low, high = values.min(), values.max()
-        tile = (values - low) / (high - low or 1.0)
-        mosaic[row * (h + 1) : row * (h + 1) + h, column * (w + 1) : column * (w + 1) + w] = tile
-    made = figure(5, 5 * mosaic.shape[0] / mosaic.shape[1] + 0.4)
+def draw_tiles(maps: np.ndarray) -> bytes:
+    """Maps (K, H, W), each from black to white by itself, as one mosaic; of more than ``TILES`` the first."""
+    shown = np.asarray(maps[:TILES], np.float64)
+    low, high = (end(shown, axis=(1, 2), keepdims=True) for end in (np.min, np.max))
+    return _mosaic(((shown - low) / np.where(high > low, high - low, 1))[..., None].repeat(3, 3))
+
+
+def draw_filters(weights: np.ndarray) -> bytes:
+    """Filters (K, C, KH, KW): of three input channels in colour, else the first channel; a weight of 0 is mid-grey."""
+    values = np.asarray(weights, np.float64)
+    values = values if values.shape[1] == 3 else values[:, :1].repeat(3, 1)
+    reach = np.abs(values).max(axis=(1, 2, 3), keepdims=True)
+    return _mosaic((0.5 + values / np.where(reach > 0, reach, 1) / 2).transpose(0, 2, 3, 1))
+
+
+def _mosaic(tiles: np.ndarray) -> bytes:
+    """Tiles (K, H, W, 3) in 0..1 in a nearly square grid; gaps are thin, however few pixels a tile has."""
+    columns = int(np.ceil(np.sqrt(len(tiles))))
+    rows = -(-len(tiles) // columns)
+    larger = -(-32 // max(tiles.shape[1:3]))
+    tiles = tiles.repeat(larger, 1).repeat(larger, 2)
+    h, w = tiles.shape[1] + 2, tiles.shape[2] + 2
+    mosaic = np.ones((rows * h - 2, columns * w - 2, 3))
+    mosaic[:] = [int(GAP[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    for k, values in enumerate(tiles):
+        y, x = k // columns * h, k % columns * w
+        mosaic[y : y + h - 2, x : x + w - 2] = values
+    made = figure(6, 6 * mosaic.shape[0] / mosaic.shape[1])
     axis = made.subplots()
-    axis.set_facecolor(GAP)
-    axis.imshow(mosaic, cmap="gray", interpolation="nearest")
-    axis.spines[:].set_visible(False)
-    axis.set(xticks=[], yticks=[])
-    more = f", the first {most} of {len(maps)}" if len(maps) > most else ""
-    axis.set_title(title + more, loc="left", fontsize=10, color=INK)
+    axis.imshow(mosaic, interpolation="nearest")
+    axis.axis("off")
     return png(made)
-
-
-def draw_filters(weights: np.ndarray, title: str) -> bytes:
-    """Filters (K, C, KH, KW): of three input channels in colour, else the first channel, grey 0 in the middle."""
-    colour = weights.shape[1] == 3
-    reach = np.abs(weights).max(axis=(1, 2, 3), keepdims=True)
-    shown = 0.5 + weights / np.where(reach > 0, reach, 1) / 2
-    if not colour:
-        return draw_tiles(shown[:, 0], title)
-    columns = int(np.ceil(np.sqrt(len(shown))))
-    rows, (h, w) = -(-len(shown) // columns), shown.shape[2:]
-    mosaic = np.full((rows * (h + 1) - 1, columns * (w + 1) - 1, 3), 0.82)
-    for k, values in enumerate(shown):
-        row, column = divmod(k, columns)
-        mosaic[row * (h + 1) : row * (h + 1) + h, column * (w + 1) : column * (w + 1) + w] = values.transpose(1, 2, 0)
-    return draw_grid({title: mosaic}, side=5)
 
 
 def overlaid(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """A heat map (h, w), enlarged, over a picture (H, W, 3): (H, W, 3)."""
+    """A heat map (h, w), enlarged, over a picture (H, W, 3) made grey, so that all colour is heat: (H, W, 3)."""
     from matplotlib import colormaps
 
     from minicnn.data.resize import resize_bilinear
@@ -114,7 +118,8 @@ def overlaid(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
     large = np.clip(large / (large.max() or 1.0), 0, 1)
     warm = colormaps["inferno"](large)[..., :3]
     share = 0.75 * large[..., None]
-    return np.asarray((1 - share) * picture + share * warm)
+    grey = picture.mean(2, keepdims=True)
+    return np.asarray((1 - share) * grey + share * warm)
 
 
 def draw_outlines(picture: np.ndarray, outlines: Mapping[str, np.ndarray]) -> bytes:
@@ -123,7 +128,7 @@ def draw_outlines(picture: np.ndarray, outlines: Mapping[str, np.ndarray]) -> by
     axis = made.subplots()
     axis.imshow(picture, interpolation="nearest")
     h, w = picture.shape[:2]
-    for colour, (name, corners) in zip((RED, BLUE, GREEN) * len(outlines), outlines.items(), strict=False):
+    for colour, (name, corners) in zip((ORANGE, SKY, YELLOW) * len(outlines), outlines.items(), strict=False):
         ring = np.vstack([corners, corners[:1]])
         axis.plot(ring[:, 0], ring[:, 1], color=colour, linewidth=2, label=name)
         axis.plot(*corners[0], "o", color=colour)
@@ -150,38 +155,8 @@ def draw_field(field: Any, title: str) -> bytes:
         xs, ys = [x, right, right, x, x], [y, y, bottom, bottom, y]
         axis.plot(np.array(xs) - 0.5, np.array(ys) - 0.5, color="#7fd1ff", linewidth=1.5, clip_on=False)
     axis.set_title(title, loc="left", fontsize=10, color=INK)
-    axis.tick_params(colors=GREY, labelsize=9)
-    return png(made)
-
-
-def draw_bars(values: Mapping[str, float], title: str, label: str, line: float | None = None) -> bytes:
-    """A bar a name; ``line`` is what they are compared with."""
-    made = figure(max(6.0, 0.16 * len(values) + 2), 3.8)
-    axis = plain(made.subplots())
-    axis.bar(range(len(values)), list(values.values()), color=BLUE, width=0.75)
-    if line is not None:
-        axis.axhline(line, color=RED, linewidth=1.2)
-    axis.set_xticks(range(len(values)), list(values), rotation=90, fontsize=7)
-    axis.set_ylabel(label, color=GREY)
-    axis.set_title(title, loc="left", fontsize=11, color=INK)
-    axis.margins(x=0.01)
-    return png(made)
-
-
-def draw_lines(panels: Sequence[tuple[str, str, str, Sequence[float], Sequence[float], bool]]) -> bytes:
-    """Curves side by side: (title, label of x, label of y, xs, ys, whether y is logarithmic) each."""
-    from matplotlib.ticker import MaxNLocator
-
-    made = figure(4.2 * len(panels), 3.6)
-    for axis, (title, below, left, xs, ys, log) in zip(
-        made.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        plain(axis).plot(xs, ys, color=BLUE, marker="o", markersize=4, linewidth=1.6)
-        if log:
-            axis.set_yscale("log")
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axis.set_xlabel(below, color=GREY)
-        axis.set_ylabel(left, color=GREY)
-        axis.set_title(title, loc="left", fontsize=10, color=INK)
-        axis.grid(alpha=0.2)
+    axis.set_xlabel("column of the image, pixels", color=GREY, fontsize=9)
+    axis.set_ylabel("row of the image, pixels", color=GREY, fontsize=9)
+    for marked in (axis, bar.ax):
+        marked.tick_params(colors=GREY, labelsize=9)
     return png(made)

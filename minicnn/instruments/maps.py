@@ -8,7 +8,7 @@ Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", 2014 
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -93,6 +93,42 @@ def pixel_gradient(model: Any, images: Any, classes: Any, rule: str = "gradient"
         _pull(model(x), classes)
     assert x.grad is not None
     return np.asarray(x.grad.numpy())
+
+
+class Unit(NamedTuple):
+    """A channel of a layer at the place where it answers most, and what of the image that answer came from."""
+
+    channel: int
+    place: tuple[int, int]  # row, column
+    value: float
+    pixels: np.ndarray  # (C, H, W)
+
+
+def strongest_units(model: Any, image: Any, path: str, count: int = 6, rule: str = "deconvnet") -> list[Unit]:
+    """The ``count`` channels at ``path`` that answer one image (C, H, W) most, each sent back by itself.
+
+    As in Zeiler and Fergus' figures all that the layer puts out is set to 0 but one value of one channel, and that
+    goes back to the pixels: max pools to where the maximum was, convolutions transposed, ReLUs by ``rule``.
+    **Raises** ShapeError where the layer has no places.
+    """
+    maps = feature_maps(model, image, [path]).get(path)
+    if maps is None:
+        raise ShapeError(f"strongest_units: {path} does not put out (N, C, H, W)")
+    channels = np.argsort(-maps.max((1, 2)), kind="stable")[:count]
+    places = [np.unravel_index(maps[k].argmax(), maps[k].shape) for k in channels]
+    x = Tensor(np.repeat(np.asarray(image)[None], len(channels), 0), requires_grad=True)
+    with looking(model), _rectified(model, rule):
+        y = outputs_at(model, [path], x)[1][path]
+        direction = np.zeros(y.shape, y.dtype)
+        for n, (k, (row, column)) in enumerate(zip(channels, places, strict=True)):
+            direction[n, k, row, column] = maps[k, row, column]
+        y.backward(direction)
+    assert x.grad is not None
+    sent = x.grad.numpy()
+    return [
+        Unit(int(k), (int(row), int(column)), float(maps[k, row, column]), sent[n])
+        for n, (k, (row, column)) in enumerate(zip(channels, places, strict=True))
+    ]
 
 
 def saliency(model: Any, images: Any, classes: Any) -> np.ndarray:

@@ -1,160 +1,204 @@
 """How much memory a training step takes, before anything is computed.
 
-A forward pass by shapes leaves a tape; what its vjps close over is what the forward pass keeps. A walk back over that
-tape, as ``minicnn.tape`` does it, says what lives at each moment: saved arrays go as their operations run, gradients
-of weights come and stay. The most that lives at once is the prediction. In both it adds what is there all along:
-weights, what the optimiser keeps, the images.
+The step is run on arrays without values: the model, the tape, the loss and the optimiser are the real ones, and each
+array that would be made is noted, and when it goes. So the most that lives at once needs no model of its own, and
+checkpoints, in-place work and fused passes count as they are.
 
-What it leaves out: the scratch memory of kernels, and what the holes of the arena (``kernels/arena.py``) waste; a few
-per cent. Batch norm, sum and ReLU, which run as one, save what the three save apart.
+On the CPU large arrays lie in an arena (``kernels/arena.py``), whose holes cost something too: the same bookkeeping,
+without memory, says how much. What is left out: the scratch memory of kernels, Python itself and compiled code.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicnn import ops
+from minicnn.checkpoint import checkpoint
 from minicnn.context import abstract, enable_grad
-from minicnn.errors import ArgumentError
-from minicnn.kernels.shape_array import ShapeArray
-from minicnn.summary.receptive_field import held_by, reachable
-from minicnn.summary.saved import owner
+from minicnn.errors import ArgumentError, GradientError
+from minicnn.kernels.arena import SMALLEST, Places, grained
+from minicnn.kernels.shape_array import ShapeArray, told_to
+from minicnn.optim import SGD
+from minicnn.summary.receptive_field import reachable
 from minicnn.summary.watch import tensors
-from minicnn.tape import Node
 from minicnn.tensor import Tensor
 
-Build = Callable[[], Any]  # a model, made within ``abstract()``
+Build = Callable[[], Any]  # makes a model
+MakeOptimizer = Callable[[list[Any]], Any]  # of its parameters
+
+
+def momentum(parameters: list[Any]) -> Any:
+    """SGD that keeps one array a weight."""
+    return SGD(parameters, lr=0.1, momentum=0.9)
 
 
 class Plan(NamedTuple):
-    """Bytes of a training step; ``peak`` is the most at once, which is less than the sum of the parts."""
+    """Bytes of a training step; ``peak`` is the most that lives at once, which is less than the sum of the parts."""
 
     batch: int
     weights: int  # and running statistics
     gradients: int
-    momentum: int
+    optimizer: int  # what it keeps of each weight: momentum
     images: int
     saved: int  # what the forward pass keeps for the backward pass
     peak: int
-    at: str  # where: "layer: operation" of the backward pass
+    resident: int  # the peak with the arena's holes: what the system calls resident on the CPU
+    at: str  # where the peak is: "layer", or "layer: operation" of the backward pass
 
     @property
     def parts(self) -> dict[str, int]:
-        return {name: getattr(self, name) for name in ("weights", "gradients", "momentum", "images", "saved")}
+        return {name: getattr(self, name) for name in ("weights", "gradients", "optimizer", "images", "saved")}
 
 
-def plan(build: Build, input_shape: Sequence[int], batch: int, states: int = 1) -> Plan:
-    """The memory of a training step on ``batch`` images (C, H, W); the optimiser keeps ``states`` arrays a weight.
+def plan(
+    build: Build,
+    input_shape: Sequence[int],
+    batch: int,
+    optimizer: MakeOptimizer = momentum,
+    checkpoints: int = 0,
+) -> Plan:
+    """The memory of a training step on ``batch`` images (C, H, W), once the optimiser has its arrays.
 
-    SGD with momentum keeps 1, Adam 2. ``build`` makes the model; no weight is drawn.
-    **Raises** what the model raises on such images.
+    ``build`` makes the model; no weight is drawn. ``checkpoints`` is the depth at which every part is a
+    ``minicnn.checkpoint``: 1 is ``layer3``, 2 is ``layer3.4``; 0 is none.
+    **Raises** what the model raises on such images; GradientError where a part at that depth cannot be a checkpoint.
     """
     if batch < 1 or len(input_shape) != 3:
         raise ArgumentError(f"plan: {batch=}, {input_shape=}; expected 1 image or more of shape (C, H, W)")
-    model, x, ends = _stepped(build, input_shape, batch)
-    learned = [p for p in model.parameters() if p.requires_grad]
-    known = [tensor.data for tensor in (*model.parameters(), *model.buffers())]
-    weights = sum(array.nbytes for array in known)
-    gradients = sum(p.data.nbytes for p in learned)
-    fixed = weights + states * gradients + x.data.nbytes
-    paths = {id(module): path for path, module in model.named_modules()}
-    walk = _Walk(reachable(y.node for y in ends if y.node is not None), [*known, x.data])
-    saved = walk.saved
-    peak, node = walk.back(ends)
-    where = paths.get(id(node.layers[-1]), "") if node is not None and node.layers else ""
-    at = "the end of the forward pass" if node is None else f"{where or 'model'}: {node.name}"
-    return Plan(batch, weights, gradients, states * gradients, x.data.nbytes, saved, fixed + peak, at)
+    ledger = _Ledger()
+    with ExitStack() as stack:
+        stack.enter_context(told_to(ledger))
+        stack.enter_context(enable_grad())
+        with abstract(), ledger.outside_the_arena():  # as random weights and images are, which NumPy makes
+            model = build().train()
+            weights = ledger.now
+            x = Tensor(ShapeArray((batch, *input_shape), np.float32))
+            images = ledger.now - weights
+        for part in _parts(model, checkpoints):
+            object.__setattr__(part, "forward", partial(checkpoint, part.forward))
+        steps = optimizer(list(model.parameters()))
+        _step(model, x, steps, ledger)
+        steps.zero_grad()
+        kept = ledger.now - weights - images
+        saved = _step(model, x, steps, ledger) - weights - images - kept
+        gradients = ledger.now - weights - images - kept
+        return Plan(batch, weights, gradients, kept, images, saved, ledger.most, ledger.resident, ledger.most_at)
 
 
-def _stepped(build: Build, input_shape: Sequence[int], batch: int) -> tuple[Any, Tensor, list[Tensor]]:
-    """A model, images, and what it makes of them in training mode, by shapes."""
-    with abstract(), enable_grad():
-        model = build().train()
-        x = Tensor(ShapeArray((batch, *input_shape), np.float32))
-        return model, x, [y for y in tensors(model(x)) if y.node is not None]
+def _step(model: Any, x: Tensor, optimizer: Any, ledger: "_Ledger") -> int:
+    """A training step; what lives between its forward and its backward pass."""
+    ledger.begin({id(module): path for path, module in model.named_modules()})
+    loss = sum((ops.sum(y) for y in tensors(model(x))), start=Tensor(ShapeArray((), np.float32)))
+    between = ledger.now
+    ledger.follow(loss)
+    loss.backward()
+    ledger.where = "the optimiser"
+    optimizer.step()
+    return between
 
 
-class _Walk:
-    """The arrays that live while the tape is walked back: saved ones, gradients on their way, gradients of weights."""
+class _Ledger:
+    """The arrays that live, with memory in an arena without memory, and the most of both."""
 
-    def __init__(self, nodes: list[Node], known: Iterable[Any]) -> None:
-        always = {id(owner(array)) for array in known}
-        self.nodes = nodes
-        self.held: dict[Node, dict[int, Any]] = {}
-        self.readers: dict[int, int] = {}  # how many operations keep an array
-        self.sizes: dict[int, int] = {}
-        for node in nodes:
-            kept = {id(array): array for array in _owners(held_by(node.vjp).values()) if id(array) not in always}
-            self.held[node] = kept
-            for key, array in kept.items():
-                self.readers[key] = self.readers.get(key, 0) + 1
-                self.sizes[key] = array.nbytes
-        self.saved = sum(self.sizes.values())
+    def __init__(self) -> None:
+        self.now = self.most = 0
+        self.where = self.most_at = ""
+        self._live: dict[int, tuple[int, int | None]] = {}  # id: bytes, and the place in the arena
+        self._places = Places()
+        self._ends: dict[int, int] = {}  # of what was ever touched of a region: memory is taken from its low end
+        self._small = self._small_most = 0  # bytes that are not in the arena
+        self._in_arena = True
 
-    def back(self, ends: Sequence[Tensor]) -> tuple[int, Node | None]:
-        """The most that lives at once, and the operation at which it does; None: before the first."""
-        saved, learned = self.saved, 0
-        arriving: dict[Any, Any] = {(y.node, y.output): ShapeArray(y.shape, y.dtype) for y in ends}
-        peak, at = saved + _bytes(arriving.values()), None
-        for node in reversed(self.nodes):
-            upstream = [arriving.pop((node, k), None) for k in range(node.outputs)]
-            if all(array is None for array in upstream):
-                continue
-            grads = _pulled(node, upstream)
-            for edge, grad in zip(node.edges, grads, strict=True):
-                if isinstance(edge, tuple):  # a second gradient is added into the first
-                    arriving[edge] = arriving.get(edge, grad)
-                elif edge is not None and hasattr(edge, "grad"):
-                    learned += grad.nbytes
-            weights = [g for e, g in zip(node.edges, grads, strict=True) if e is not None and not isinstance(e, tuple)]
-            own = {id(owner(g)) for g in weights}
-            moving = [a for a in (*upstream, *grads, *arriving.values()) if a is not None and id(owner(a)) not in own]
-            now = saved + learned + _bytes(moving, self.sizes)
-            if now > peak:
-                peak, at = now, node
-            saved -= self._freed(node)
-        return peak, at
+    @property
+    def resident(self) -> int:
+        return self._small_most + sum(end - begin for begin, end in self._ends.items())
 
-    def _freed(self, node: Node) -> int:
-        freed = 0
-        for key in self.held[node]:
-            self.readers[key] -= 1
-            freed += 0 if self.readers[key] else self.sizes[key]
-        return freed
+    @contextmanager
+    def outside_the_arena(self) -> Iterator[None]:
+        self._in_arena = False
+        try:
+            yield
+        finally:
+            self._in_arena = True
 
+    def begin(self, paths: dict[int, str]) -> None:
+        """Forget the peak; ``paths`` of the layers by id."""
+        self._paths = paths
+        self.most, self.most_at, self.where = self.now, "", "the forward pass"
 
-def _pulled(node: Node, upstream: Sequence[Any]) -> list[Any]:
-    """The gradients that a vjp returns: what it does to shapes. A kernel has none of that: it makes new arrays."""
-    needs = tuple(edge is not None for edge in node.edges)
-    fresh = [ShapeArray(*fact) if wanted else None for wanted, fact in zip(needs, node.inputs, strict=True)]
-    try:
-        assert node.vjp is not None
-        returned = node.vjp(upstream[0] if node.outputs == 1 else tuple(upstream), needs)
-    except Exception:  # whatever a kernel says of an array without values
-        return fresh
-    same = [type(grad) is ShapeArray and wanted for grad, wanted in zip(returned, needs, strict=True)]
-    return [grad if ok else new for grad, ok, new in zip(returned, same, fresh, strict=True)]
+    def follow(self, loss: Tensor) -> None:
+        """Know which operation runs while ``loss`` goes back."""
+        for node in reachable([loss.node] if loss.node is not None else []):
+            path = self._paths.get(id(node.layers[-1]), "") if node.layers else ""
+            node.vjp = self._announced(f"backward of {path or 'model'}: {node.name}", node.vjp)
 
+    def _announced(self, where: str, vjp: Any) -> Any:
+        def announced(gy: Any, needs: tuple[bool, ...]) -> Any:
+            self.where = where
+            return vjp(gy, needs)
 
-def _bytes(arrays: Iterable[Any], apart: Any = ()) -> int:
-    """The memory of arrays and views, each once; without those whose owner is ``apart``."""
-    owners = {id(a): a for a in map(owner, arrays)}
-    return sum(array.nbytes for key, array in owners.items() if key not in apart)
+        return announced
 
+    def born(self, array: ShapeArray) -> None:
+        size, place = array.nbytes, None
+        if self._in_arena and size >= SMALLEST:
+            size = grained(size)
+            place = self._places.take(size)
+            assert place is not None
+            begin = self._places.begin_of(place)
+            self._ends[begin] = max(self._ends.get(begin, 0), place + size)
+        else:
+            self._small += size
+            self._small_most = max(self._small_most, self._small)
+        self._live[id(array)] = size, place
+        self.now += size
+        if self.now > self.most:
+            self.most, self.most_at = self.now, self.where
 
-def _owners(values: Iterable[Any]) -> Iterator[ShapeArray]:
-    for value in values:
-        if isinstance(value, ShapeArray):
-            yield owner(value)
-        elif isinstance(value, (tuple, list)):
-            yield from _owners(value)
+    def died(self, array: ShapeArray) -> None:
+        size, place = self._live.pop(id(array), (0, None))  # what lived before is not here
+        self.now -= size
+        if place is None:
+            self._small -= size
+        else:
+            self._places.returned.append((place, size))
 
 
-def largest_batch(build: Build, input_shape: Sequence[int], limit: int, most: int = 1 << 14) -> int:
+def _parts(model: Any, depth: int) -> list[Any]:
+    """The modules at a depth of the tree, and above it those that hold no other."""
+    named = [(path.split("."), module) for path, module in model.named_modules() if path]
+    return [m for path, m in named if len(path) == depth or (len(path) < depth and next(m.children(), None) is None)]
+
+
+def best_checkpoints(
+    build: Build, input_shape: Sequence[int], batch: int, optimizer: MakeOptimizer = momentum
+) -> tuple[int, Plan]:
+    """The depth of ``minicnn.checkpoint`` s that takes the least memory, 0 where none saves any, and its plan."""
+    with abstract():
+        deepest = max(path.count(".") + 1 for path, _ in build().named_modules())
+    plans = {0: plan(build, input_shape, batch, optimizer)}
+    for depth in range(1, deepest + 1):
+        with suppress(GradientError):  # a part there reads tensors that are not its inputs
+            plans[depth] = plan(build, input_shape, batch, optimizer, depth)
+    best = min(plans, key=lambda depth: plans[depth].resident)
+    return best, plans[best]
+
+
+def largest_batch(
+    build: Build,
+    input_shape: Sequence[int],
+    limit: int,
+    optimizer: MakeOptimizer = momentum,
+    checkpoints: int = 0,
+    most: int = 1 << 14,
+) -> int:
     """The most images of a training step that stays within ``limit`` bytes; 0 where not even one does."""
 
     def fits(batch: int) -> bool:
-        return plan(build, input_shape, batch).peak <= limit
+        return plan(build, input_shape, batch, optimizer, checkpoints).resident <= limit
 
     low, high = 0, 1
     while high <= most and fits(high):
@@ -163,44 +207,3 @@ def largest_batch(build: Build, input_shape: Sequence[int], limit: int, most: in
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
-
-
-def checkpointed(build: Build, input_shape: Sequence[int], batch: int, states: int = 1) -> int:
-    """About the peak when every block is a ``minicnn.checkpoint``: only what goes from block to block is kept, and one
-    block at a time is computed again.
-
-    A block is what a path names up to its first number (``layer3.4``), or a part of the model itself.
-    """
-    model, x, ends = _stepped(build, input_shape, batch)
-    paths = {id(module): path for path, module in model.named_modules()}
-    nodes = reachable(y.node for y in ends if y.node is not None)
-    known = [tensor.data for tensor in (*model.parameters(), *model.buffers())]
-    counted, saved = {id(owner(array)) for array in (*known, x.data)}, dict[str, int]()
-    kept, learned, seen = dict[str, int](), dict[str, int](), set[Any]()
-    block_of = {node: _block(paths.get(id(node.layers[-1]), "") if node.layers else "") for node in nodes}
-    for node in nodes:
-        block = block_of[node]
-        for counts in (saved, kept, learned):
-            counts.setdefault(block, 0)
-        for array in _owners(held_by(node.vjp).values()):
-            if id(array) not in counted:
-                counted.add(id(array))
-                saved[block] += array.nbytes
-        for edge, (shape, dtype) in zip(node.edges, node.inputs, strict=True):
-            key, size = edge if isinstance(edge, tuple) else id(edge), ShapeArray(shape, dtype).nbytes
-            if edge is not None and key not in seen and (not isinstance(edge, tuple) or block_of[edge[0]] != block):
-                seen.add(key)
-                (kept if isinstance(edge, tuple) else learned)[block] += size
-    weights, gradients = sum(array.nbytes for array in known), sum(learned.values())
-    names = list(saved)
-    moments = [
-        sum(kept[b] for b in names[: i + 1]) + saved[name] + sum(learned[b] for b in names[i:])
-        for i, name in enumerate(names)
-    ]
-    return int(weights + states * gradients + x.data.nbytes + max(moments, default=0))
-
-
-def _block(path: str) -> str:
-    parts = path.split(".")
-    number = next((k for k, part in enumerate(parts) if part.isdigit()), 0)
-    return ".".join(parts[: number + 1])

@@ -1,13 +1,13 @@
 """Lesions of residual networks: what happens when a block is taken out, or when blocks change places.
 
-A plain network without one layer is broken; a residual one hardly notices, because most of its paths never went
+A plain network without one layer is broken; a deep residual one hardly notices, because half of its paths never went
 through that block.
 
 **See** Veit, Wilber and Belongie, "Residual Networks Behave Like Ensembles of Relatively Shallow Networks", 2016.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,6 +63,11 @@ def without(model: Any, path: str) -> Iterator[None]:
         yield
 
 
+def changing_shape(model: Any) -> list[str]:
+    """The paths of the residual blocks whose shortcut is not the identity: without them only a projection is left."""
+    return [path for path, block in residual_blocks(model).items() if not _keeps_shape(block)]
+
+
 def lesions(model: Any, score: Score) -> Lesions:
     """``score(model)`` without each block in turn."""
     whole, found = score(model), {}
@@ -70,6 +75,24 @@ def lesions(model: Any, score: Score) -> Lesions:
         with without(model, path):
             found[path] = score(model)
     return Lesions(whole, found)
+
+
+def deletions(model: Any, score: Score, counts: Sequence[int], draws: int = 4, seed: int = 0) -> dict[int, list[float]]:
+    """``score(model)`` without so many blocks, by their number, for ``draws`` random choices each.
+
+    **Raises** ArgumentError for more blocks than there are.
+    """
+    paths, random = list(residual_blocks(model)), np.random.default_rng(seed)
+    if not all(0 <= count <= len(paths) for count in counts):
+        raise ArgumentError(f"deletions: {counts=}, expected numbers from 0 to {len(paths)} blocks")
+    found: dict[int, list[float]] = {count: [] for count in counts}
+    for count in counts:
+        for _ in range(draws):
+            with ExitStack() as stack:
+                for path in random.choice(paths, count, replace=False).tolist():
+                    stack.enter_context(without(model, path))
+                found[count].append(score(model))
+    return found
 
 
 @contextmanager
@@ -113,10 +136,32 @@ def _swap(model: Any, first: str, second: str) -> None:
     setattr(b, j, one)
 
 
-def shuffle_study(model: Any, score: Score, swaps: Sequence[int], seed: int = 0) -> dict[int, float]:
-    """``score(model)`` after so many swaps of blocks, by their number."""
-    found = {}
+class Shuffle(NamedTuple):
+    """The score of a model some of whose blocks have changed places."""
+
+    swaps: int
+    tau: float  # Kendall's rank correlation of their order with the trained one: 1 the same, -1 reversed
+    score: float
+
+
+def shuffle_study(model: Any, score: Score, swaps: Sequence[int], draws: int = 1, seed: int = 0) -> list[Shuffle]:
+    """``score(model)`` after so many swaps of blocks, ``draws`` times each."""
+    paths, found = list(residual_blocks(model)), []
     for count in swaps:
-        with shuffled(model, count, seed):
-            found[count] = score(model)
+        for draw in range(draws):
+            with shuffled(model, count, seed + draw) as pairs:
+                found.append(Shuffle(count, rank_correlation(_order(paths, pairs)), score(model)))
     return found
+
+
+def rank_correlation(order: Sequence[int]) -> float:
+    """Kendall's tau of a permutation of 0, 1, ... and the sorted one: pairs in order less pairs reversed, over all."""
+    pairs = [(a, b) for i, a in enumerate(order) for b in order[i + 1 :]]
+    return sum(1 if a < b else -1 for a, b in pairs) / max(1, len(pairs))
+
+
+def _order(paths: Sequence[str], pairs: Sequence[tuple[str, str]]) -> list[int]:
+    order = list(range(len(paths)))
+    for a, b in ((paths.index(first), paths.index(second)) for first, second in pairs):
+        order[a], order[b] = order[b], order[a]
+    return order

@@ -12,7 +12,7 @@ import numpy as np
 
 from minicnn.context import no_grad
 from minicnn.errors import ShapeError
-from minicnn.instruments.looking import looking
+from minicnn.instruments.looking import looking, outputs_at
 from minicnn.tensor import Tensor
 
 
@@ -32,13 +32,59 @@ def equivariance(layer: Any, scene: Any, shift: int, stride: int = 1, edge: int 
     first, second = _both(layer, scene, shift)
     if first.ndim != 4:
         raise ShapeError(f"equivariance: the layer puts out {first.shape}, expected (N, C, H, W)")
-    moved, (h, w) = shift // stride, first.shape[2:]
+    return _deviation("equivariance", first, second, shift // stride, edge)
+
+
+def _deviation(what: str, first: np.ndarray, second: np.ndarray, moved: int, edge: int) -> Deviation:
+    h, w = first.shape[2:]
     if min(h, w) <= moved + 2 * edge:
-        raise ShapeError(f"equivariance: nothing of {h}x{w} outputs is left after a move by {moved}; fix: less shift")
+        raise ShapeError(f"{what}: nothing of {h}x{w} outputs is left after a move by {moved}; fix: less shift")
     difference = np.abs(first[..., moved:, moved:] - second[..., : h - moved, : w - moved])
     scale = max(np.abs(first).max(), np.finfo(first.dtype).tiny)
     inner = difference[..., edge : h - moved - edge, edge : w - moved - edge]
     return Deviation(float(difference.max() / scale), float(inner.max() / scale))
+
+
+class Shifted(NamedTuple):
+    """What shifts do to a network."""
+
+    stages: dict[str, list[Deviation]]  # by stage, for each shift; ``inside`` is the middle half of the places
+    answer: list[float]  # for each shift, as of ``invariance``
+    classes: list[int]  # that the network answers, for each shift
+
+
+def shift_study(model: Any, scene: Any, shifts: Sequence[int]) -> Shifted:
+    """``equivariance`` of every stage of a network of the catalog, and ``invariance`` of its answer.
+
+    ``scene`` (1, C, H, W) is as much larger than the picture as the largest shift. Stages whose outputs a shift moves
+    out of sight are left out.
+    """
+    values, largest = np.asarray(scene), max(shifts)
+    h, w = (n - largest for n in values.shape[-2:])
+    strides = {stage.name: stage.stride for stage in model.stages}
+    paths = model.stage_paths
+    with looking(model), no_grad():
+        runs = []
+        for s in (0, *shifts):
+            picture = np.ascontiguousarray(values[..., s : s + h, s : s + w])
+            answer, found = outputs_at(model, list(paths.values()), Tensor(picture))
+            runs.append((answer.numpy(), {path: y.numpy() for path, y in found.items()}))
+    (logits, first), later = runs[0], runs[1:]
+    scale = max(np.abs(logits).max(), np.finfo(logits.dtype).tiny)
+    stages = {}
+    for stage, path in paths.items():
+        y = first[path]
+        if y.ndim == 4 and min(y.shape[2:]) > largest // strides[stage]:
+            moves = [s // strides[stage] for s in shifts]
+            edges = [(min(y.shape[2:]) - moved) // 4 for moved in moves]
+            both = zip((found[path] for _, found in later), moves, edges, strict=True)
+            stages[stage] = [_deviation("shift_study", y, other, moved, edge) for other, moved, edge in both]
+    answers = [answer for answer, _ in later]
+    return Shifted(
+        stages,
+        [float(np.abs(answer - logits).max() / scale) for answer in answers],
+        [int(answer[0].argmax()) for answer in answers],
+    )
 
 
 def invariance(model: Any, scene: Any, shifts: Sequence[int]) -> list[float]:

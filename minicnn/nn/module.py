@@ -164,14 +164,16 @@ class Module:
     def children(self) -> Iterator["Module"]:
         return (module for _, module in self.named_children())
 
-    def named_modules(self, prefix: str = "", seen: set[int] | None = None) -> Iterator[tuple[str, "Module"]]:
+    def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """This module (under ``prefix``) and all inside it, depth first, each object once."""
-        seen = set() if seen is None else seen
-        if id(self) not in seen:
-            seen.add(id(self))
-            yield prefix, self
-            for name, child in self.named_children():
-                yield from child.named_modules(f"{prefix}.{name}" if prefix else name, seen)
+        seen: set[int] = set()
+        todo: list[tuple[str, Module]] = [(prefix, self)]  # a list: nested generators hand on each name at each depth
+        while todo:
+            path, module = todo.pop()
+            if id(module) not in seen:
+                seen.add(id(module))
+                yield path, module
+                todo += [(f"{path}.{name}" if path else name, child) for name, child in module.named_children()][::-1]
 
     def modules(self) -> Iterator["Module"]:
         return (module for _, module in self.named_modules())
@@ -203,14 +205,21 @@ class Module:
 
     def get_submodule(self, path: str) -> "Module":
         """The module at a dotted path such as ``layer3.0.conv2``; the empty path is the module itself."""
-        modules = dict(self.named_modules())
-        if path not in modules:
-            close = difflib.get_close_matches(path, modules, 3)
-            raise ArgumentError(
-                f"{type(self).__name__}.get_submodule: no module at {path!r}; "
-                f"{f'nearest: {close}' if close else f'it has {[name for name in modules if name][:8]}'}"
-            )
-        return modules[path]
+        module = self
+        for name in path.split(".") if path else ():
+            child = module.__dict__.get(name)
+            if not isinstance(child, Module):
+                raise self._no_submodule(path)
+            module = child
+        return module
+
+    def _no_submodule(self, path: str) -> ArgumentError:
+        paths = [name for name, _ in self.named_modules() if name]
+        close = difflib.get_close_matches(path, paths, 3)
+        return ArgumentError(
+            f"{type(self).__name__}.get_submodule: no module at {path!r}; "
+            f"{f'nearest: {close}' if close else f'it has {paths[:8]}'}"
+        )
 
     # ---- state
 

@@ -8,6 +8,7 @@ import numpy as np
 from minicnn import ops
 from minicnn.context import is_abstract_mode, is_recomputing
 from minicnn.errors import ShapeError
+from minicnn.kernels.arrays import is_abstract
 from minicnn.nn import init
 from minicnn.nn.module import Module
 from minicnn.nn.parameter import Parameter
@@ -75,7 +76,8 @@ class _BatchNorm(_Running):
     def forward(self, x: Any) -> Any:
         self._check(x)
         seen, momentum = self.num_batches_tracked, self.momentum
-        learning = self.training and seen is not None and not is_recomputing() and not is_abstract_mode()
+        by_shapes = is_abstract_mode() or (seen is not None and is_abstract(seen.data))
+        learning = self.training and seen is not None and not is_recomputing() and not by_shapes
         if momentum is None:
             momentum = 1 / (seen.item() + 1) if learning and seen is not None else 0.0
         training = self.training or self.running_mean is None

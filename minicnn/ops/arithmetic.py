@@ -175,7 +175,7 @@ def _power_grad_x(gy: Array, a: Array, b: Any) -> Array:
 
 def _power_grad_exponent(gy: Array, a: Any, b: Array, y: Array) -> Array:
     xp = array_module(b)
-    log = xp.log(xp.asarray(a, dtype=b.dtype))
+    log = xp.log(a.astype(b.dtype, copy=False) if is_array(a) else xp.asarray(a, dtype=b.dtype))
     return xp.where((a == 0) & (b >= 0), xp.zeros_like(gy), gy * (y * log))
 
 

@@ -69,7 +69,7 @@ def _shares(x: Array, count: int, p: float, column: int | None, seed: int | None
     elif p == 0:
         alive = allocate(x, (n, count), fill=1)
     else:
-        drawn, first = mask_seed("drop_path", seed), first_sample()
+        drawn, first = mask_seed("drop_path", x, seed), first_sample()
         alive = K.mask_forward(allocate(x, (n, count), fill=1), drawn, first * count, 1, p, 1.0)
         survivors = xp.asarray([mix64(mix64(drawn) ^ (first + sample)) % count for sample in range(n)], dtype="int64")
         nobody = alive.sum(1) == 0

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from minicnn.errors import ShapeError
-from minicnn.kernels.arrays import Array, array_module
+from minicnn.kernels.arrays import Array, allocate, array_module
 from minicnn.ops.axes import many_axes, one_axis
 from minicnn.ops.operands import Shape, quiet, rounded_once
 from minicnn.ops.reduction import reduced_shape
@@ -98,11 +98,10 @@ def _along(op: str, x: Any, dim: Any, keepdim: bool) -> Extremes:
     y = array_module(xa).take_along_axis(xa, where, axis) if shape else xa.copy()
 
     def vjp(gy: Array, needs: Needs) -> tuple[Array]:
-        xp = array_module(gy)
         if not shape:
             return (gy,)
-        gx = xp.zeros(shape, gy.dtype)
-        xp.put_along_axis(gx, where, gy.reshape(where.shape), axis)
+        gx = allocate(gy, shape, fill=0)
+        array_module(gy).put_along_axis(gx, where, gy.reshape(where.shape), axis)
         return (gx,)
 
     final = y.shape if keepdim else shape[:axis] + shape[axis + 1 :]

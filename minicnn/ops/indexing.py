@@ -13,7 +13,7 @@ import numpy as np
 
 from minicnn.errors import DTypeError, IndexRangeError, ShapeError
 from minicnn.kernels import indexing as K
-from minicnn.kernels.arrays import Array, array_module, is_abstract, is_array, is_cupy
+from minicnn.kernels.arrays import Array, allocate, array_module, is_abstract, is_array, is_cupy
 from minicnn.ops.axes import one_axis
 from minicnn.record import check_device, record
 from minicnn.tensor import Tensor, as_array, beside, from_values
@@ -116,8 +116,7 @@ def _shown(index: Any) -> str:
 
 def scattered(gy: Array, shape: tuple[int, ...], index: tuple[Any, ...], repeats: bool) -> Array:
     """Zeros of ``shape`` with ``gy`` added at ``index``; ``repeats``: an element may be named more than once."""
-    xp = array_module(gy)
-    gx = xp.zeros(shape, gy.dtype)
+    gx = allocate(gy, shape, fill=0)
     if repeats:
         K.add_at(gx, index, gy)
     else:

@@ -4,7 +4,7 @@ from itertools import accumulate, pairwise
 from typing import Any
 
 from minicnn.errors import ArgumentError, ShapeError
-from minicnn.kernels.arrays import Array, array_module
+from minicnn.kernels.arrays import Array, allocate, array_module
 from minicnn.kernels.rows import joined
 from minicnn.ops.axes import many_axes, one_axis
 from minicnn.ops.geometry import integer
@@ -114,7 +114,7 @@ def _pieces(op: str, x: Any, xa: Array, sizes: list[int], axis: int) -> tuple[Te
 
     def vjp(grads: tuple[Array | None, ...], needs: Needs) -> tuple[Array]:
         some = next(g for g in grads if g is not None)
-        gx = array_module(some).zeros(shape, some.dtype)
+        gx = allocate(some, shape, fill=0)
         for cut, grad in zip(cuts, grads, strict=True):
             if grad is not None:
                 gx[cut] = grad

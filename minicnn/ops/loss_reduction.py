@@ -46,4 +46,6 @@ def scale_of(gy: Array, shape: tuple[int, ...], reduction: str, count: Any) -> A
     if reduction == "none":
         return contiguous(gy).reshape(shape)
     each = _over(gy, count) if reduction == "mean" else gy
-    return array_module(gy).full(shape, each, gy.dtype)
+    scale = allocate(gy, shape)
+    scale[...] = each
+    return scale

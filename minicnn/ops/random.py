@@ -85,9 +85,9 @@ def alpha_dropout(x: Any, p: float = 0.5, training: bool = False, *, seed: int |
     limit = -1.7580993408473766
     p = check_probability("alpha_dropout", p)
     (xa,) = unwrap("alpha_dropout", x=x)
-    if _is_expectation(xa, p, training):
+    if not training or p == 0:
         return as_tensor(x, "alpha_dropout")
-    drawn = mask_seed("alpha_dropout", seed)
+    drawn = mask_seed("alpha_dropout", xa, seed)
     first = first_sample() * prod(xa.shape[1:])
     scale = ((1 - p) * (1 + p * limit * limit)) ** -0.5 if p < 1 else 0.0
     shift = scale * limit * (1 - p)
@@ -110,9 +110,9 @@ def _masked(
     """``decisions(shape)`` says how many of them each sample takes, and how many elements share one."""
     p = check_probability(op, p)
     (xa,) = unwrap(op, **{name: x})
-    if _is_expectation(xa, p, training):
+    if not training or p == 0:
         return as_tensor(x, op, name)
-    drawn = mask_seed(op, seed)
+    drawn = mask_seed(op, xa, seed)
     per_sample, shared = decisions(xa.shape)
     first = first_sample() * per_sample
     scale = 1 / (1 - p) if p < 1 else 0.0
@@ -120,12 +120,10 @@ def _masked(
     return record(op, y, (x,), lambda gy, needs: (K.mask_forward(gy, drawn, first, shared, p, scale),))
 
 
-def _is_expectation(x: Array, p: float, training: bool) -> bool:
-    return not training or p == 0 or is_abstract(x)
-
-
-def mask_seed(op: str, seed: int | None) -> int:
-    """The seed of one call's mask: as given, else the default generator's next."""
+def mask_seed(op: str, x: Array, seed: int | None) -> int:
+    """The seed of one call's mask of ``x``: as given, else the default generator's next; shapes draw nothing."""
+    if is_abstract(x):
+        return 0
     return default_generator().next_seed() if seed is None else check_seed(op, seed)
 
 

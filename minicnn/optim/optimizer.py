@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from minicnn.errors import ArgumentError, CheckpointError, DeviceError, DTypeError, GradientError, ShapeError
-from minicnn.kernels.arrays import Array, allocate, contiguous, device_of, is_abstract, is_float
+from minicnn.kernels.arrays import Array, allocate, contiguous, device_of, is_float
 from minicnn.tensor import Tensor, move
 
 Options = dict[str, Any]
@@ -127,7 +127,7 @@ class Optimizer:
         """
         together: dict[Any, list[tuple[int, Tensor, Array, Array, Slots]]] = {}
         for index, group, tensor in self._parameters():
-            if tensor.grad is None or is_abstract(tensor.data):
+            if tensor.grad is None:
                 continue
             gradient = self._gradient(tensor, self._names[index])
             weight, slots = writable(tensor), self._filled_slots(index, group, tensor)

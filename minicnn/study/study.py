@@ -9,16 +9,16 @@ import threading
 import tomllib
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from minicnn.errors import ArgumentError
+from minicnn.files import write_atomically
 from minicnn.study.space import Space
 from minicnn.study.trial_run import Outcome, run_trial
 from minicnn.train.args import TrainArgs
-from minicnn.train.files import write_atomically
 from minicnn.train.interrupt import Interrupted
 from minicnn.train.lock import locked
 
@@ -88,13 +88,19 @@ class Study:
 
     @classmethod
     def open(cls, folder: Path, **changed: Any) -> "Study":
-        """Go on with a study; ``changed`` replaces ``trials`` and ``workers``."""
+        """Go on with a study; ``changed`` replaces ``trials`` and ``workers``.
+
+        **Raises** ArgumentError for what is no folder of a study, and a study.toml that was edited wrongly.
+        """
         path = folder / "study.toml"
         if not path.is_file():
             raise ArgumentError(f"{folder} is not the folder of a study: it has no {path.name}")
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-        args = StudyArgs(**{**tables["study"], **changed})
-        space = Space.of(tables)
+        space = Space.read(path)
+        given, known = tomllib.loads(path.read_text(encoding="utf-8")).get("study"), [f.name for f in fields(StudyArgs)]
+        if not isinstance(given, dict) or not set(given) <= set(known):
+            found = ", ".join(given) if isinstance(given, dict) else "none"
+            raise ArgumentError(f"{path}: expected a table [study] with {', '.join(known)}; found {found}")
+        args = StudyArgs(**{**given, **changed})
         _write(folder, space, args)
         return cls(folder, space, args)
 

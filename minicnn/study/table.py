@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from minicnn.files import write_atomically
 from minicnn.study.study import Study
-from minicnn.train.files import write_atomically
 
 MARKS = {"complete": ("o", "tab:blue"), "pruned": ("o", "white"), "failed": ("x", "tab:red")}
 

@@ -1,5 +1,6 @@
 """``summary``: a model layer by layer, by shapes alone; nothing is computed and no weight is drawn."""
 
+import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from itertools import chain
@@ -28,11 +29,12 @@ __all__ = [
     "summary",
 ]
 
-_LAST = 5  # rows that the message of a failure shows
-
 
 class SummaryError(MinicnnError, ValueError):
-    """A model that cannot take the input; ``summary`` holds the layers before the failure, ``path`` the failing one."""
+    """A model that cannot take the input; ``summary`` holds the layers before the failure, ``path`` the failing one.
+
+    The message shows both.
+    """
 
     def __init__(self, message: str, summary: Summary, path: str) -> None:
         super().__init__(message)
@@ -42,20 +44,19 @@ class SummaryError(MinicnnError, ValueError):
 def summary(model: Any, input_shape: Sequence[int]) -> Summary:
     """Layers of ``model`` with output shapes, parameters, multiply-adds, memory and receptive fields, in eval mode.
 
-    ``model`` is a module, or a function that builds one (``minicnn.models.resnet152``): it is then called abstractly
-    and no weight exists. ``input_shape`` is (N, C, H, W), (C, H, W) for one image, or what else the model takes.
-    ``training_bytes`` come from a second pass in training mode, and are None where it fails (batch norm of a single
-    value). The conventions are ``minicnn.summary.CONVENTIONS``.
+    ``model`` is a module, or a class or function that builds one (``minicnn.models.resnet152``): it is then called
+    abstractly and no weight exists. ``input_shape`` is (N, C, H, W), (C, H, W) for one image, or what else the model
+    takes. ``training_bytes`` come from a second pass in training mode, and are None where it fails (batch norm of a
+    single value). The conventions are ``minicnn.summary.CONVENTIONS``.
 
-    **Raises** SummaryError with the layers up to the failure and the path of the layer that failed.
+    **Raises** SummaryError with the layers up to the failure and the path of the layer that failed; ArgumentError for
+    what is no model or no shape.
     """
     shape = _checked(input_shape)
     with ExitStack() as stack:
         stack.enter_context(abstract())
         stack.enter_context(enable_grad())
-        module: Any = model if hasattr(model, "named_modules") or not callable(model) else model()
-        if not hasattr(module, "named_modules"):
-            raise ArgumentError(f"summary: model is a {type(model).__name__}, expected a Module or a function of one")
+        module = _built(model)
         result = Summary(getattr(model, "__name__", type(module).__name__), shape)
         parameters = list(module.parameters())
         result.params = sum(p.size for p in parameters)
@@ -75,18 +76,50 @@ def summary(model: Any, input_shape: Sequence[int]) -> Summary:
     return result
 
 
+def _built(model: Any) -> Any:
+    """The module that ``model`` is or builds."""
+    if _is_module(model):
+        return model
+    if callable(model):
+        name = getattr(model, "__name__", type(model).__name__)
+        try:
+            inspect.signature(model).bind()
+        except TypeError as error:
+            raise ArgumentError(
+                f"summary: {name} cannot be built without arguments ({error}); fix: a module, summary({name}(...), "
+                f"input_shape), or a function without arguments, lambda: {name}(...)"
+            ) from None
+        module = model()
+        if _is_module(module):
+            return module
+        raise ArgumentError(f"summary: model is a function of a {type(module).__name__}, expected one of a Module")
+    raise ArgumentError(
+        f"summary: model is a {type(model).__name__}, expected a Module, or a class or function that builds one, "
+        "such as minicnn.models.resnet18"
+    )
+
+
+def _is_module(value: Any) -> bool:
+    """Whether it is a module itself; a class of modules has its methods, but none of its parts."""
+    return hasattr(value, "named_modules") and not isinstance(value, type)
+
+
 def _checked(input_shape: Any) -> tuple[int, ...]:
     if not isinstance(input_shape, (tuple, list)):
-        raise ArgumentError(f"summary: input_shape={input_shape!r}, expected a shape such as (3, 224, 224)")
+        found = f"={input_shape!r}" if isinstance(input_shape, (int, str)) else f" is a {type(input_shape).__name__}"
+        more = "; fix: its shape, input_shape.shape" if hasattr(input_shape, "shape") else ""
+        raise ArgumentError(f"summary: input_shape{found}, expected a shape such as (3, 224, 224){more}")
     shape = tuple(integer("summary", "input_shape", size, 0) for size in input_shape)
     return (1, *shape) if len(shape) == 3 else shape
 
 
 def _message(result: Summary, error: Exception) -> str:
     where = "; ".join(getattr(error, "__notes__", ()))
-    text = f"summary: {result.model} fails on input {shape_text(result.input_shape)} after {len(result.rows)} layers: "
-    text += str(error) + (f" ({where})" if where else "")
-    rows = [row.cells() for row in result.rows[-_LAST:]]
+    layers = "1 layer" if len(result.rows) == 1 else f"{len(result.rows)} layers"
+    text = f"summary: {result.model} fails on input {shape_text(result.input_shape) or '()'} after {layers}: "
+    text += str(error) if isinstance(error, MinicnnError) else f"{type(error).__name__}: {error}"
+    text += f" ({where})" if where else ""
+    rows = [row.cells() for row in result.rows]
     return text + ("\n" + text_table([COLUMNS, *rows]) if rows else "")
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from minicnn.errors import ArgumentError
+from minicnn.files import write_atomically
 from minicnn.train.cadence import Cadence
-from minicnn.train.files import write_atomically
 from minicnn.train.observer import OBSERVERS, names_of
 
 OPTIMIZERS = ("sgd", "adam", "adamw", "rmsprop")
@@ -180,6 +180,8 @@ def _check_type(name: str, value: Any, expected: type) -> None:
         raise ArgumentError(f"train: {name}={shown} is a {type(value).__name__}, expected {expected.__name__}")
     if isinstance(value, str) and len(value) > LONGEST:
         raise ArgumentError(f"train: {name} has {len(value)} characters, expected at most {LONGEST}")
+    if isinstance(value, str) and any("\ud800" <= c <= "\udfff" for c in value):  # so Python shows such bytes
+        raise ArgumentError(f"train: {name}={value!r} is not UTF-8, as all of args.toml must be; fix: rename the file")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from minicnn.errors import ArgumentError, CheckpointError
-from minicnn.train.files import write_atomically
+from minicnn.files import write_atomically
 
 FORMAT = "minicnn-checkpoint"
 VERSION = 1
@@ -82,7 +82,11 @@ def _packed(name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _header(arrays: Arrays, names: list[str], metadata: dict[str, str]) -> bytes:
-    """The head of a safetensors file: its length in 8 bytes, JSON with places, spaces up to a multiple of 8."""
+    """The head of a safetensors file: its length in 8 bytes, JSON with places, spaces up to a multiple of 8.
+
+    The library reads our files, but its ``save_file`` opens and writes by itself, without fsync, and a full disk is
+    an error of its own: `write_atomically` must see each of these calls, and the tests let every one of them fail.
+    """
     table: dict[str, Any] = {"__metadata__": metadata}
     end = 0
     for name in names:
@@ -109,6 +113,10 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     if not path.is_file():  # a pipe would wait for ever
         what = "it is no ordinary file" if path.exists() else "there is no such file"
         raise CheckpointError(f"checkpoint {path}: {what}; fix: give a run folder or a .safetensors file")
+    try:
+        path.open("rb").close()  # says why, where the library says that there is no such file
+    except OSError as error:
+        raise CheckpointError(f"checkpoint {path}: cannot be read ({error.strerror}); fix: its permissions") from error
     metadata, arrays = _read(path)
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"checkpoint {path}: a safetensors file, but not a checkpoint that minicnn wrote")

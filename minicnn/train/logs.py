@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from minicnn.files import write_atomically
 from minicnn.train import page
 from minicnn.train.evaluate import Evaluation
-from minicnn.train.files import write_atomically
 from minicnn.train.observer import Observer
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from minicnn import ops, random
 from minicnn.data import DataLoader, Dataset
 from minicnn.devices import choose_device
 from minicnn.errors import CheckpointError, NonFiniteLossError
+from minicnn.files import sweep
 from minicnn.optim.average import WeightAverage
 from minicnn.optim.clip import clip_grad_norm_, clip_grad_value_
 from minicnn.tensor import Tensor
@@ -22,7 +23,6 @@ from minicnn.train.args import TrainArgs
 from minicnn.train.cadence import Cadence
 from minicnn.train.diagnosis import Batch, first_bad_gradient, first_bad_layer, first_bad_weight
 from minicnn.train.evaluate import Evaluation, evaluate
-from minicnn.train.files import sweep
 from minicnn.train.groups import freeze, training_mode
 from minicnn.train.interrupt import Interrupted, StopRequest, stop_on_ctrl_c
 from minicnn.train.objective import answer_of, loss_of
@@ -48,6 +48,7 @@ class Figures(NamedTuple):
     correct: Tensor
     images: int
     last: bool  # of its step
+    rate: float  # the step's
 
 
 class Result(NamedTuple):
@@ -111,8 +112,13 @@ class Trainer:
 
     @property
     def step(self) -> int:
-        """Steps of the optimiser done since the run began."""
+        """Steps done since the run began."""
         return self.epoch * len(self.loader) + self.part.position
+
+    @property
+    def moves(self) -> int:
+        """Steps of the optimiser: those whose gradients overflowed are none, and the rate's schedule waits for them."""
+        return self.step - self.precision.skipped
 
     @property
     def macs(self) -> int:
@@ -203,7 +209,7 @@ class Trainer:
                     raise Interrupted
         return {
             "epoch": self.epoch + 1,
-            "lr": self.rate(self.step - 1),
+            "lr": self.rate(max(self.moves - 1, 0)),
             "train_loss": part.loss_sum / part.seen,
             "train_accuracy": part.correct / part.seen,
             "images_per_s": part.seen / part.seconds,
@@ -212,7 +218,7 @@ class Trainer:
 
     def _train_step(self, images: Any, labels: Any) -> None:
         """One step of the optimiser; on a GPU the host only launches it."""
-        rate, count = self.rate(self.step), len(labels)
+        rate, count = self.rate(self.moves), len(labels)
         for group, share in zip(self.optimizer.param_groups, self.shares, strict=True):
             group["lr"] = rate * share
         self.optimizer.zero_grad()
@@ -252,7 +258,7 @@ class Trainer:
         loss = loss_of(outputs, target, self.args)
         classes = target if target.ndim == 1 else ops.argmax(target, 1)  # a mix makes probabilities of labels
         correct = ops.sum(ops.eq(ops.argmax(answer_of(outputs).detach(), 1), classes))
-        self.unread.append(Figures(self.step + 1, loss.detach(), correct, len(labels), last))
+        self.unread.append(Figures(self.step + 1, loss.detach(), correct, len(labels), last, self.rate(self.moves)))
         if len(self.unread) >= self.read_every:
             self._read()
         self.batch = None
@@ -281,15 +287,15 @@ class Trainer:
                 self.part.add(loss, correct, piece.images)
                 self.untold.append((loss, correct, piece.images))
                 if piece.last:
-                    self._tell(piece.step)
+                    self._tell(piece.step, piece.rate)
 
-    def _tell(self, step: int) -> None:
+    def _tell(self, step: int, rate: float) -> None:
         """Tell the observers of a step, once all its pieces are read."""
         pieces, self.untold = self.untold, []
         images = sum(count for _, _, count in pieces)
         loss = pieces[0][0] if len(pieces) == 1 else sum(loss * count for loss, _, count in pieces) / images
         accuracy = sum(correct for _, correct, _ in pieces) / images
-        figures = {"step": step, "lr": self.rate(step - 1), "loss": loss, "accuracy": accuracy, "images": images}
+        figures = {"step": step, "lr": rate, "loss": loss, "accuracy": accuracy, "images": images}
         for observer in self.observers:
             observer.step(figures)
 

@@ -127,6 +127,11 @@ class Precision:
         """Whether gradients overflowed that were not scaled up: no smaller scale would help."""
         return self.loss_scale is not None and self.loss_scale.scale < 1
 
+    @property
+    def skipped(self) -> int:
+        """Steps of the run that did not move the weights."""
+        return 0 if self.loss_scale is None else self.loss_scale.skipped
+
     # ---- what is said and saved
 
     def note(self) -> str:

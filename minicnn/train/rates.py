@@ -1,4 +1,4 @@
-"""The learning rate of each step, as a formula of the step: nothing to save, and a resumed run has the same bits."""
+"""The learning rate of each step of the optimiser, as a formula of its number: a resumed run has the same bits."""
 
 import math
 from collections.abc import Callable, Sequence

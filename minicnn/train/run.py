@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from minicnn.errors import ArgumentError, CheckpointError
-from minicnn.train.files import is_temporary, write_atomically
+from minicnn.files import is_temporary, write_atomically
 from minicnn.train.lock import is_lock, locked
 from minicnn.train.plots import draw_confusion, draw_curves
 
@@ -35,7 +35,7 @@ class RunFolder:
     def create(cls, folder: str | Path | None, model: str, data: str) -> "RunFolder":
         """A new folder; without a name ``runs/<model>-<data>-<number>``. An existing run is never written over."""
         path = Path("runs") / f"{model}-{data}-1" if folder is None else Path(folder)
-        if folder is not None and path.is_file():
+        if folder is not None and path.exists() and not path.is_dir():  # a device or a pipe is one, too
             raise ArgumentError(f"train: --out {path} is a file; fix: name a folder")
         with _writing(path, ArgumentError, "fix: --out with a folder that you may write to"):
             if folder is not None and path.is_dir() and any(not _is_passing(file) for file in path.iterdir()):
@@ -48,7 +48,9 @@ class RunFolder:
                 try:
                     path.mkdir(exist_ok=folder is not None)
                     break
-                except FileExistsError:
+                except FileExistsError:  # a name that somebody gave is never exchanged for another
+                    if folder is not None:
+                        raise
                     number += 1
                     path = path.with_name(f"{model}-{data}-{number}")
         run = cls(path)
@@ -77,6 +79,21 @@ class RunFolder:
         writer.writerows({name: _short(row[name]) for name in COLUMNS} for row in rows)
         with self.writing(self.metrics):
             write_atomically(self.metrics, [text.getvalue().encode()])
+
+    def read_metrics(self) -> list[dict[str, float]]:
+        """The epochs of metrics.csv, none without such a file. **Raises** ArgumentError for what is no number."""
+        if not self.metrics.is_file():
+            return []
+        with self.metrics.open(encoding="utf-8", newline="") as file:
+            reader = csv.DictReader(file)
+            try:
+                rows = [{name: float(row[name]) for name in COLUMNS} for row in reader]
+            except (ValueError, KeyError, TypeError, csv.Error) as error:
+                raise ArgumentError(
+                    f"{self.metrics}: line {reader.line_num} does not have a number each of {', '.join(COLUMNS)} "
+                    f"({error}); fix: correct it, or remove the file (--resume writes it anew)"
+                ) from error
+        return rows
 
     def draw(self, rows: list[dict[str, float]], confusion: Any, classes: Any, title: str, result: str) -> None:
         """``curves.png`` and ``confusion.png``."""

@@ -1,13 +1,18 @@
 """The other commands, and what all have in common."""
 
+import errno
+import io
 import json
 import subprocess
 import sys
 
+import click
 import pytest
+from rich.console import Console
 
 from minicnn import __version__, models
 from minicnn.cli import COMMANDS, main
+from minicnn.summary import COLUMNS
 
 
 def test_help_lists_every_command_and_loads_none_of_them():
@@ -100,3 +105,49 @@ def test_ctrl_c_before_the_first_step_ends_with_130(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         main(["models"])
     assert stopped.value.code == 130 and "stopped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("width", [40, 80, 110, 300])
+def test_a_narrow_terminal_folds_no_number(minicnn, monkeypatch, width):
+    monkeypatch.setattr("minicnn.cli.output.console", lambda: Console(width=width))
+    told = minicnn("summary", "lenet5").out
+    lines = told.partition("\n\n")[0].splitlines()
+    assert all(len(line.rstrip()) <= width for line in lines if not line.startswith("not shown"))
+    names = [name for name in COLUMNS if name in lines[1]]
+    missing = [name for name in COLUMNS if name not in names]
+    assert names == list(COLUMNS[: len(names)]) and len(names) >= {40: 2, 80: 5, 110: 7, 300: 9}[width]
+    assert not missing or f"not shown: {', '.join(missing)} (a wider terminal" in told
+    assert ("416,520" in told) == ("MACs" in names)
+
+
+@pytest.mark.parametrize("file", [None, "runs/a", b"runs/a"])
+def test_what_the_system_refuses_is_one_line(minicnn, monkeypatch, file):
+    def refused(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device", file)
+
+    monkeypatch.setattr("minicnn.models.names", refused)
+    where = "" if file is None else "runs/a: "
+    assert minicnn("models") == (1, "", f"minicnn: {where}No space left on device\n")
+
+
+def test_what_cannot_be_shown_is_no_crash(monkeypatch):
+    shown = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(shown, encoding="utf-8"))
+    monkeypatch.setattr("minicnn.models.names", lambda pattern: click.echo("runs/\udcff") or [])
+    with pytest.raises(SystemExit) as stopped:
+        main(["models", "--json"])
+    sys.stdout.flush()
+    assert stopped.value.code == 0 and shown.getvalue().split() == [rb"runs/\udcff", b"[]"]
+
+
+def test_closed_streams_swallow_what_is_said(monkeypatch):
+    """As after ``>&- 2>&-``; and the next file that is opened does not take their numbers."""
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, None)
+    with pytest.raises(SystemExit) as stopped:
+        main(["models", "lenet5"])
+    streams = (sys.stdout, sys.stderr)
+    monkeypatch.undo()
+    assert stopped.value.code == 0 and all(stream is not None for stream in streams)
+    for stream in streams:
+        stream.close()

@@ -150,6 +150,7 @@ WRONG = [
     (("predict", "RUN"), "Missing argument"),
     (("predict", "missing", "one.png"), "does not exist"),
     (("features", "RUN", "--layer", "fc2"), "name either pictures or --data"),
+    (("features", "RUN", "--data", "digits", "--layer", "fc2", "-o", "no/x"), "there is no folder no"),
     (("features", "RUN", "--data", "digits", "--layer", "fc9"), "no module at 'fc9'; nearest: "),
 ]
 

@@ -29,7 +29,7 @@ def test_inside(minicnn, picture, tmp_path):
     files = json.loads(done.out)["files"]
     assert {"seen/filters.png", "seen/where.png", "seen/transformer.png", "seen/index.html"} <= set(files)
     page = (tmp_path / "seen/index.html").read_text(encoding="utf-8")
-    assert page.count("data:image/png;base64,") == len(files) - 1 and "http" not in page
+    assert page.count("data:image/png;base64,") == len(files) - 1 and "http:" not in page and "https:" not in page
     assert not re.search(r'(src|href)="(?!data:)', page)
     for file in files[:-1]:
         with Image.open(tmp_path / file) as made:
@@ -54,6 +54,47 @@ def test_field(minicnn):
 def test_kernels(minicnn, picture):
     told = json.loads(minicnn("look", "kernels", picture, "--size", "32", "--json").out)
     assert told["ranks"]["sobel x"] == 1 and told["ranks"]["laplacian"] == 2
+
+
+def test_matrix(minicnn, tmp_path):
+    told = json.loads(minicnn("look", "matrix", "--size", "3", "--json").out)
+    assert told["line"] == {"full": 9, "local": 7, "shared": 3}
+    assert told["image"] == {"full": 81, "local": 49, "shared": 9}
+    assert all((tmp_path / file).read_bytes().startswith(b"\x89PNG") for file in told["files"])
+    assert "more padding" in minicnn("look", "matrix", "--size", "3", "--kernel", "5", "--padding", "0").err
+
+
+def test_shifts(minicnn, picture):
+    told = json.loads(minicnn("look", "shifts", "lenet5", picture, "--most", "4", "--json").out)
+    assert told["shifts"] == [1, 2, 3, 4] and len(told["answer"]) == len(told["classes"]) == 4
+    first = next(iter(told["stages"].values()))
+    assert len(first) == 4 and set(first[0]) == {"anywhere", "inside"} and told["files"] == ["look/shifts.png"]
+
+
+def test_gradients(minicnn):
+    told = json.loads(minicnn("look", "gradients", "lenet5", "--images", "4", "--json").out)
+    assert len(told["norms"]) == 5 and told["estimates"] == {} and told["files"] == ["look/norms.png"]
+
+
+@pytest.mark.slow
+def test_tables_for_people(minicnn):
+    done = minicnn("look", "gradients", "resnet20_cifar10", "--images", "2")
+    assert "layer3.2.conv2.weight" in done.out and done.out.split()[-2:] == ["look/norms.png", "look/estimates.png"]
+    strided = minicnn("look", "matrix", "--size", "6", "--kernel", "2", "--stride", "2", "--padding", "0")
+    assert strided.out.split()[-2:] == ["look/line.png", "look/image.png"] and " 18 " in strided.out
+
+
+@pytest.mark.slow
+def test_blocks(minicnn, tmp_path):
+    options = ("--size", "16", "--epochs", "1", "--no-augment", "--out", "run", "--quiet")
+    assert minicnn("train", "--model", "resnet20_cifar10", *options).code == 0
+    done = minicnn("look", "blocks", "run", "--draws", "1", "--most", "2", "--images", "50", "--json")
+    told = json.loads(done.out)
+    assert list(told["without"]) == [f"layer{i}.{j}" for i in (1, 2, 3) for j in (0, 1, 2)] and told["images"] == 50
+    assert told["deleted"]["1"] == list(told["without"].values()) and len(told["deleted"]["2"]) == 1
+    assert [each["swaps"] for each in told["swaps"]] == [1, 2] and len(told["gradient_by_length"]) == 10
+    assert all((tmp_path / file).is_file() for file in told["files"]) and len(told["files"]) == 3
+    assert minicnn("look", "gradients", "run", "--images", "8").code == 0
 
 
 @pytest.mark.slow

@@ -17,9 +17,9 @@ from PIL import Image
 from minicnn import data
 from minicnn.data import registry
 from minicnn.errors import CheckpointError
+from minicnn.files import write_atomically
 from minicnn.train import load_checkpoint
 from minicnn.train.checkpoint import load_newest
-from minicnn.train.files import write_atomically
 
 
 @pytest.fixture
@@ -108,6 +108,8 @@ WRONG = [
     (("--device", "gpuu"), "device 'gpuu' is unknown"),
     (("--out", "full"), "--out full is not empty; fix: another folder"),
     (("--out", "file"), "--out file is a file"),
+    (("--out", os.devnull), f"--out {os.devnull} is a file"),
+    (("--data", "a\udcff"), "data='a\\udcff' is not UTF-8, as all of args.toml must be; fix: rename the file"),
     (("--out", "file/sub"), "cannot be written"),
     (("--resume", "missing"), "does not exist"),
     (("--resume", "full"), "full is not a run folder: it has no args.toml"),

@@ -11,9 +11,9 @@ import pytest
 
 import minicnn.data as data
 from minicnn.errors import DataError
+from tests.data.bounded import SECONDS
 from tests.data.pictures_made import encoded, folder, noise
 
-SECONDS = 5
 Make = Callable[[Path], object]
 
 

@@ -46,6 +46,7 @@ def one_step(trainer, factor=1.0):
     """A step on the first images, which may be made ``factor`` times as large."""
     images, labels = trainer.data["train"].batch(np.arange(32))
     trainer._train_step(images * np.float32(factor), labels)
+    trainer.part.position += 1
 
 
 @pytest.mark.parametrize("accumulate", [1, 3])
@@ -108,7 +109,9 @@ def test_an_overflow_halves_the_scale_and_moves_nothing(start):
     assert not moved
     assert all(np.array_equal(value, averages[name]) for name, value in trainer.average.state_dict().items())
     numbers, arrays = trainer.optimizer.state_dict()
-    assert numbers == state[0] and all(np.array_equal(value, slots[name]) for name, value in arrays.items())
+    assert numbers["steps"] == state[0]["steps"] and all(
+        np.array_equal(value, slots[name]) for name, value in arrays.items()
+    )
     trainer.precision.loss_scale.scale = 2.0**10
     one_step(trainer)
     assert not np.array_equal(weights(trainer)["5.weight"], before["5.weight"])
@@ -116,13 +119,17 @@ def test_an_overflow_halves_the_scale_and_moves_nothing(start):
 
 
 def test_skipped_steps_are_counted_and_said(start, capsys):
-    trainer = start(epochs=1)
+    trainer = start(epochs=1, log="csv,steps")
     trainer.quiet = False
     trainer.precision.loss_scale = LossScale(2.0**28)
     trainer.fit()
     said = capsys.readouterr().err
     skipped = trainer.precision.loss_scale.skipped
     assert 0 < skipped <= 5
+    told = [float(line.split(",")[2]) for line in trainer.run.steps.read_text(encoding="utf-8").splitlines()[1:]]
+    # the schedule waits for the weights to move; here the first steps are those that overflow
+    rates = [trainer.rate(max(k - skipped, 0)) for k in range(5)]
+    assert told == pytest.approx(rates, rel=1e-5) and trainer.rows[-1]["lr"] == trainer.rate(max(4 - skipped, 0))
     assert re.search(rf"float16: {skipped} steps? skipped \({skipped} so far\); the loss scale is", said)
     assert "(as asked), computing in float16" in said
 

@@ -2,21 +2,16 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from minicnn import Tensor, gradcheck, ops
 from tests.close import assert_close
 from tests.gpu.either import DEVICES, DIFFERENTIABLE, EMULATED, results
 from tests.ops.case import arrays_of, tensors_of
-from tests.ops.test_ops import every_case, every_edge, some_seed
+from tests.ops.drawn import asked_of
+from tests.ops.test_ops import every_case, every_edge
 
 pytestmark = pytest.mark.gpu
-few = settings(
-    max_examples=2 if EMULATED else 6,
-    phases=[Phase.generate],
-    suppress_health_check=list(HealthCheck),
-)
+few = asked_of(2 if EMULATED else 6)
 TOLERANCES = {"float64": 1e-10, "float32": 1e-5}
 every_dtype = pytest.mark.parametrize("dtype", TOLERANCES)
 
@@ -32,9 +27,8 @@ def check_against_cpu(case, geometry, dtype, seed):
 @every_dtype
 @every_case
 @few
-@given(data=st.data(), seed=some_seed)
-def test_equals_the_cpu(case, dtype, data, seed):
-    check_against_cpu(case, case.geometry(data.draw), dtype, seed)
+def test_equals_the_cpu(case, geometry, seed, dtype):
+    check_against_cpu(case, geometry, dtype, seed)
 
 
 @every_dtype
@@ -45,9 +39,7 @@ def test_edge_equals_the_cpu(case, edge, dtype):
 
 @pytest.mark.parametrize("case", DIFFERENTIABLE, ids=lambda case: case.id)
 @few
-@given(data=st.data(), seed=some_seed)
-def test_gradient(case, data, seed):
-    geometry = case.geometry(data.draw)
+def test_gradient(case, geometry, seed):
     tensors = tensors_of(geometry, arrays_of(geometry, seed), requires_grad=True, device="gpu")
     leaves = [t for value in tensors.values() for t in (value if isinstance(value, list) else [value])]
 
@@ -61,9 +53,7 @@ def test_gradient(case, data, seed):
 
 @every_case
 @few
-@given(data=st.data(), seed=some_seed)
-def test_repeats_give_the_same_bits(case, data, seed):
-    geometry = case.geometry(data.draw)
+def test_repeats_give_the_same_bits(case, geometry, seed):
     first, again = (results(case, geometry, "gpu", np.float32, seed) for _ in range(2))
     for name, value in first.items():
         assert np.array_equal(value, again[name], equal_nan=True), name

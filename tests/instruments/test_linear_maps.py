@@ -8,7 +8,7 @@ from minicnn.errors import ArgumentError, ShapeError
 from minicnn.instruments.banded import connections, conv_matrix, taps
 from minicnn.instruments.receptive import effective_field
 from minicnn.instruments.separable import separate
-from minicnn.instruments.shifts import equivariance, invariance
+from minicnn.instruments.shifts import equivariance, invariance, shift_study
 from tests.close import assert_close
 
 
@@ -99,3 +99,22 @@ def test_the_mean_over_a_ring_of_equal_tiles_does_not_notice_a_shift(random):
     assert max(invariance(mean, scene, [1, 4])) < 1e-13
     one = nn.Sequential(nn.Flatten())
     assert invariance(one, scene, [1, 4])[0] > 0.05 and invariance(one, scene, [4])[0] == 0
+
+
+def test_the_stages_of_a_network_shift_by_their_strides(random):
+    net = models.create("resnet20_cifar10")
+    scene = random.standard_normal((1, 3, 104, 104)).astype(np.float32)
+    found = shift_study(net, scene, [1, 2, 4, 8])
+    assert list(found.stages) == ["stem", "stage1", "stage2", "stage3"]
+    assert max(each.inside for each in found.stages["stem"]) < 1e-5, "away from the edge a convolution shifts"
+    assert min(each.anywhere for each in found.stages["stem"]) > 0.05, "but zeros stand beside the edge"
+    odd, even = found.stages["stage2"][0].inside, found.stages["stage2"][1].inside
+    assert odd > 0.05 and even < 1e-5, "half a stride is nothing that an output can shift by"
+    assert found.answer == pytest.approx(invariance(net, scene, [1, 2, 4, 8]))
+    logits = net.eval()(Tensor(np.ascontiguousarray(scene[..., 1:97, 1:97]))).numpy()
+    assert len(found.classes) == 4 and found.classes[0] == logits.argmax()
+
+
+def test_a_stage_that_is_shifted_out_of_sight_is_left_out(random):
+    scene = random.standard_normal((1, 3, 48, 48)).astype(np.float32)  # stage 3 of 24 pixels is 6x6
+    assert list(shift_study(models.create("resnet20_cifar10"), scene, [24]).stages) == []

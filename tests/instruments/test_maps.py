@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minicnn import Tensor, models, nn
-from minicnn.errors import ArgumentError
+from minicnn.errors import ArgumentError, ShapeError
 from minicnn.instruments.maps import (
     answer,
     cam,
@@ -14,6 +14,7 @@ from minicnn.instruments.maps import (
     pixel_gradient,
     quadrilaterals,
     saliency,
+    strongest_units,
 )
 from tests.close import assert_close
 
@@ -51,6 +52,28 @@ def test_three_rules_for_a_relu_by_hand(random):
             back = back @ matrix
         assert_close(pixel_gradient(net, x, [k], rule), back.reshape(x.shape), 1e-12, what=rule)
     assert_close(saliency(net, x, [k]), np.abs(pixel_gradient(net, x, [k]))[:, 0], 1e-15)
+
+
+def test_what_a_strong_unit_saw_by_hand(random):
+    """Two convolutions and a max pool: one value goes back through the weights, and to where the maximum was."""
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 5, 1), nn.ReLU()).double()
+    image = random.standard_normal((2, 10, 10))
+    first = np.maximum(feature_maps(net, image, ["0"])["0"], 0)  # (3, 8, 8)
+    maps = feature_maps(net, image, ["4"])["4"]  # (5, 4, 4)
+    units = strongest_units(net, image, "4", 2)
+    assert [unit.value for unit in units] == sorted(maps.max((1, 2)), reverse=True)[:2]
+    for unit in units:
+        y, x = unit.place
+        assert unit.value == maps[unit.channel].max() == maps[unit.channel, y, x] > 0
+        back, expected = np.maximum(unit.value * net[3].weight.numpy()[unit.channel, :, 0, 0], 0), np.zeros((2, 10, 10))
+        for c in range(3):
+            window = first[c, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2]
+            dy, dx = np.unravel_index(window.argmax(), (2, 2))
+            row, column = 2 * y + dy, 2 * x + dx
+            expected[:, row : row + 3, column : column + 3] += back[c] * net[0].weight.numpy()[c]
+        assert_close(unit.pixels, expected, 1e-12)
+    with pytest.raises(ShapeError, match="fc3 does not put out"):
+        strongest_units(models.create("lenet5"), random.standard_normal((1, 32, 32)).astype(np.float32), "fc3")
 
 
 def test_networks_of_the_catalog(random):

@@ -11,7 +11,15 @@ from minicnn.errors import ArgumentError
 from minicnn.instruments.layers import estimation_errors, gradient_norms
 from minicnn.instruments.paths import gradient_by_length, path_gradient, path_lengths
 from minicnn.instruments.playground import displayed, filtered, gradient_magnitude
-from minicnn.instruments.residual import lesions, shuffle_study, shuffled, without
+from minicnn.instruments.residual import (
+    changing_shape,
+    deletions,
+    lesions,
+    rank_correlation,
+    shuffle_study,
+    shuffled,
+    without,
+)
 from minicnn.models.resnet import Residual
 from tests.close import assert_close
 
@@ -64,7 +72,38 @@ def test_blocks_that_change_places(net, matrices, random):
             expected = expected @ factors[i].T
         assert_close(net(Tensor(x)).numpy(), expected, 1e-13)
     assert all(a is b for a, b in zip(net, before, strict=True))
-    assert shuffle_study(net, lambda model: float(model[0] is before[0]), [0])[0] == 1
+    found = shuffle_study(net, lambda model: float(model[0] is before[0]), [0, 1], draws=5)
+    assert found[:5] == [(0, 1.0, 1.0)] * 5
+    assert {(tau, score) for swaps, tau, score in found[5:]} <= {(1 / 3, 0.0), (1 / 3, 1.0), (-1.0, 0.0)}
+    assert len(set(found[5:])) > 1 and all(a is b for a, b in zip(net, before, strict=True))
+
+
+def test_how_much_of_an_order_is_left():
+    assert rank_correlation(range(4)) == 1 and rank_correlation([3, 2, 1, 0]) == -1
+    assert rank_correlation([1, 0, 2, 3]) == pytest.approx((5 - 1) / 6)
+    assert rank_correlation([0]) == 0
+
+
+def test_several_blocks_out_at_once(net, matrices, random):
+    x, one = random.standard_normal((2, 3)), np.eye(3)
+
+    def score(model):
+        return float(np.asarray(model(Tensor(x))).sum())
+
+    found = deletions(net, score, [0, 2, 3], draws=6)
+    factors = [one + w for w in matrices]
+    assert_close(found[0], [(x @ factors[0].T @ factors[1].T @ factors[2].T).sum()] * 6, 1e-12)
+    left = [(x @ f.T).sum() for f in factors]  # one block stays
+    assert all(np.isclose(value, left).any() for value in found[2]) and len(set(found[2])) > 1
+    assert_close(found[3], [x.sum()] * 6, 1e-12)
+    with pytest.raises(ArgumentError, match="from 0 to 3 blocks"):
+        deletions(net, score, [4])
+
+
+def test_blocks_that_change_the_shape():
+    assert changing_shape(models.create("resnet20_cifar10")) == ["layer2.0", "layer3.0"]
+    assert changing_shape(models.create("resnet18")) == ["layer2.0", "layer3.0", "layer4.0"]
+    assert changing_shape(models.create("preresnet18"))[-1] == "layer4.0"
 
 
 def test_every_path_by_itself_and_all_together(net, matrices, random):

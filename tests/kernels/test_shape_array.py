@@ -27,6 +27,19 @@ def test_a_view_knows_its_base(made, shared):
     assert (made(shape).base is shape) == np.shares_memory(made(array), array) == shared
 
 
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_view_lies_in_memory_as_numpys_does(view):
+    shape, array = view(ShapeArray((2, 4, 3), "float32")), view(np.zeros((2, 4, 3), np.float32))
+    assert shape.strides == array.strides and shape.flags.c_contiguous == array.flags.c_contiguous
+
+
+def test_elements_are_views_too():
+    x = ShapeArray((2, 4), "float32")
+    assert x[1, 2].shape == () and x[1, 2].base is x and x[:, 3].shape == (2,)
+    with pytest.raises(IndexError):
+        x[5, 0]
+
+
 def test_bins_remember_their_window():
     """Bins end at the border of the image; the window they came from does not."""
     window = Window2d(7, 7, 3, 3, 2, 2, 1, 1, 1, 1, 1, 1, 4, 4)

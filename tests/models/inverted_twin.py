@@ -3,13 +3,15 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
-from torch.nn import functional as F
+import pytest
 
 import minicnn
 from minicnn import nn
 from minicnn.random import Generator
 from tests.close import assert_close
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
 
 Function = Callable[[torch.Tensor], torch.Tensor]
 

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional as F
 
 import minicnn
 from minicnn import Tensor, models, nn
@@ -14,6 +12,9 @@ from minicnn.models.senet import SqueezeExcitation
 from minicnn.random import Generator
 from tests.close import assert_close
 from tests.models.inverted_twin import assert_equals_the_twin, livened
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
 
 
 def abstractly(name, **options):

@@ -4,8 +4,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-import torch
-import torch.nn.functional as F
 
 import minicnn
 from minicnn import models, nn, ops
@@ -13,6 +11,9 @@ from minicnn.errors import ArgumentError
 from minicnn.models.fractalnet import Fractal, FractalBlock, FractalNet, Join
 from minicnn.random import Generator
 from tests.close import assert_close
+
+torch = pytest.importorskip("torch")
+F = torch.nn.functional
 
 IMAGE = np.random.default_rng(0).standard_normal((2, 3, 8, 8))
 

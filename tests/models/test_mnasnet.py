@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from torch.nn import functional as F
 
 import minicnn
 from minicnn import models, nn
@@ -10,6 +9,8 @@ from minicnn.errors import ArgumentError
 from minicnn.models.mnasnet import FlatInvertedResidual, MnasNet, batch_norm
 from minicnn.random import Generator
 from tests.models.inverted_twin import assert_equals_the_twin, livened
+
+F = pytest.importorskip("torch").nn.functional
 
 
 def abstractly(name, **options):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from torch.nn import functional as F
 
 import minicnn
 from minicnn import models, nn
@@ -11,6 +10,8 @@ from minicnn.models.mobilenet_v2 import InvertedResidual, MobileNetV2, make_divi
 from minicnn.random import Generator
 from tests.close import assert_close
 from tests.models.inverted_twin import assert_equals_the_twin, livened
+
+F = pytest.importorskip("torch").nn.functional
 
 
 def image(*shape, seed=0):

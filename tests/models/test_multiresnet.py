@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional
 
 import minicnn
 from minicnn import models, nn
@@ -12,6 +10,9 @@ from minicnn.models.multiresnet import MultiResidual
 from minicnn.models.preresnet import Convolution, bottleneck
 from minicnn.random import Generator
 from tests.close import assert_close
+
+torch = pytest.importorskip("torch")
+functional = torch.nn.functional
 
 
 def image(*shape, seed=0):

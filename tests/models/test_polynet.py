@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional
 
 import minicnn
 from minicnn import models, nn
@@ -11,6 +9,9 @@ from minicnn.errors import ArgumentError
 from minicnn.models.polynet import MPoly, Poly, Way, poly_inception
 from minicnn.random import Generator
 from tests.close import assert_close
+
+torch = pytest.importorskip("torch")
+functional = torch.nn.functional
 
 
 def image(*shape, seed=0):

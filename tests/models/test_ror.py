@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional
 
 import minicnn
 from minicnn import models, nn
@@ -14,6 +12,9 @@ from minicnn.models.stochastic_depth import linear_decay
 from minicnn.random import Generator
 from tests.close import assert_close
 from tests.models.catalog import rows
+
+torch = pytest.importorskip("torch")
+functional = torch.nn.functional
 
 
 def image(*shape, seed=0):

@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
-from torch.nn import functional
 
 import minicnn
 from minicnn import models, nn
@@ -15,6 +13,9 @@ from minicnn.models.xception_aligned import Block as AlignedBlock
 from minicnn.models.xception_aligned import SeparableConv2d as AlignedSeparable
 from minicnn.random import Generator
 from tests.close import assert_close
+
+torch = pytest.importorskip("torch")
+functional = torch.nn.functional
 
 EPS = 1e-3
 

@@ -41,6 +41,13 @@ def test_names_follow_the_order_of_assignment():
     assert model.get_submodule("1.inner") is model[1].inner and model.get_submodule("") is model
 
 
+def test_a_shared_module_is_walked_once_and_found_at_both_paths():
+    inner = nn.Sequential(deep=Scale())
+    model = nn.Sequential(nn.Sequential(a=inner, b=Scale()), inner)
+    assert [name for name, _ in model.named_modules("net")] == ["net", "net.0", "net.0.a", "net.0.a.deep", "net.0.b"]
+    assert model.get_submodule("1.deep") is model.get_submodule("0.a.deep") is inner.deep
+
+
 def test_a_tied_parameter_counts_once_and_is_saved_under_both_paths():
     model = net()
     model[1].inner.weight = model[0].weight
@@ -194,6 +201,7 @@ class Silent(nn.Module):
         (lambda: nn.Sequential({"a.b": nn.Identity()}), "'a.b' must be non-empty, without dots"),
         (lambda: nn.Sequential(forward=nn.Identity()), "'forward' is taken by the class itself"),
         (lambda: net().get_submodule("1.iner"), r"no module at '1.iner'; nearest: \['1.inner'"),
+        (lambda: net().get_submodule("0.weight"), "no module at '0.weight'"),
     ],
 )
 def test_mistakes(mistake, match):

@@ -72,7 +72,7 @@ class Mistake:
     match: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One operation (or one way of using it) and its companions.
 

@@ -6,15 +6,14 @@ two blocks of a kernel write one address is proven by ``tests/kernels/test_kerne
 """
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from minicnn import Tensor, gradcheck
 from minicnn.kernels import launch
 from tests.close import assert_close
 from tests.emulator import emulated_gpu, emulator_options
 from tests.ops.case import arrays_of, tensors_of
-from tests.ops.test_ops import CASES, every_case, every_edge, some_seed
+from tests.ops.drawn import asked_of
+from tests.ops.test_ops import CASES, every_case, every_edge
 
 # Thread order, the largest grid, the elements for which int indices are thought enough.
 WAYS = ((0, 1 << 20, 1 << 30), (1, 1, 1 << 30), (7, 3, -1))
@@ -59,10 +58,9 @@ def check_gradient(case, geometry, seed, way):
 
 
 @every_case
-@settings(max_examples=2, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-@given(data=st.data(), seed=some_seed, way=st.sampled_from(WAYS))
-def test_equals_oracle(case, data, seed, way):
-    check_against_oracle(case, case.geometry(data.draw), seed, way)
+@asked_of(2)
+def test_equals_oracle(case, geometry, seed):
+    check_against_oracle(case, geometry, seed, WAYS[seed % len(WAYS)])
 
 
 @every_edge
@@ -71,10 +69,9 @@ def test_edge_equals_oracle(case, edge):
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.gradient], ids=lambda case: case.id)
-@settings(max_examples=2, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
-@given(data=st.data(), seed=some_seed, way=st.sampled_from(WAYS))
-def test_gradient(case, data, seed, way):
-    check_gradient(case, case.geometry(data.draw), seed, way)
+@asked_of(2)
+def test_gradient(case, geometry, seed):
+    check_gradient(case, geometry, seed, WAYS[seed % len(WAYS)])
 
 
 @every_edge

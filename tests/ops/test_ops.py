@@ -13,13 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 import minicnn
 from minicnn import Tensor, gradcheck, ops
 from tests.close import assert_close
 from tests.ops.case import A, Case, arrays_of, tensors_of
+from tests.ops.drawn import asked_of
 
 FAMILIES = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
 CASES: list[Case] = [c for family in FAMILIES for c in importlib.import_module(f"tests.ops.{family}").CASES]
@@ -28,7 +27,7 @@ MISTAKES = [(case, mistake) for case in CASES for mistake in case.mistakes]
 
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
 every_edge = pytest.mark.parametrize(("case", "edge"), EDGES, ids=[f"{case.id}-{name}" for case, name in EDGES])
-some_seed = st.integers(0, 2**32 - 1)
+DRAWN = 12  # geometries of a case, of which each question is asked of the first few
 
 
 def numbers(outputs):
@@ -46,10 +45,9 @@ def check_against_oracle(case, geometry, seed, tolerance=None):
 
 
 @every_case
-@settings(max_examples=12)
-@given(data=st.data(), seed=some_seed)
-def test_equals_oracle(case, data, seed):
-    check_against_oracle(case, case.geometry(data.draw), seed)
+@asked_of(12, DRAWN)
+def test_equals_oracle(case, geometry, seed):
+    check_against_oracle(case, geometry, seed)
 
 
 @every_edge
@@ -60,22 +58,24 @@ def test_edge_equals_oracle(case, edge):
 def check_gradient(case, geometry, seed):
     arrays = arrays_of(geometry, seed)
     tensors = tensors_of(geometry, arrays, requires_grad=True)
-    leaves = [t for value in tensors.values() for t in (value if isinstance(value, list) else [value])]
-    leaves = [t for t in leaves if isinstance(t, Tensor) and t.requires_grad]
 
     def function(*_):
         return case.run(**tensors)
 
     function.__name__ = case.op
     # Another seed than the one that filled the arrays: the upstream gradient must not be a copy of the input.
-    gradcheck(function, *leaves, seed=(seed + 1) % 2**31)
+    gradcheck(function, *leaves_of(tensors), seed=(seed + 1) % 2**31)
+
+
+def leaves_of(tensors):
+    values = [t for value in tensors.values() for t in (value if isinstance(value, list) else [value])]
+    return [t for t in values if isinstance(t, Tensor) and t.requires_grad]
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.gradient], ids=lambda case: case.id)
-@settings(max_examples=6)
-@given(data=st.data(), seed=some_seed)
-def test_gradient(case, data, seed):
-    check_gradient(case, case.geometry(data.draw), seed)
+@asked_of(6, DRAWN)
+def test_gradient(case, geometry, seed):
+    check_gradient(case, geometry, seed)
 
 
 @every_edge
@@ -85,24 +85,27 @@ def test_edge_gradient(case, edge):
 
 
 @every_case
-@settings(max_examples=4)
-@given(data=st.data(), seed=some_seed)
-def test_abstract_run_gives_shape_and_dtype(case, data, seed):
-    geometry = case.geometry(data.draw)
+@asked_of(4, DRAWN)
+def test_an_abstract_run_and_its_gradients_have_shape_and_dtype(case, geometry, seed):
     arrays = arrays_of(geometry, seed, np.float32)
     real = case.run(**tensors_of(geometry, arrays))
     with minicnn.abstract():
-        shaped = case.run(**tensors_of(geometry, arrays))
+        tensors = tensors_of(geometry, arrays, requires_grad=case.gradient)
+        shaped = case.run(**tensors)
     assert [(y.shape, y.dtype) for y in shaped] == [(y.shape, y.dtype) for y in real]
     assert all(type(y.data) is minicnn.ShapeArray for y in shaped)
+    for y in shaped:
+        if y.node is not None:
+            y.backward(minicnn.ShapeArray(y.shape, y.dtype), retain_graph=True)
+    for x in leaves_of(tensors):
+        if x.grad is not None:
+            assert type(x.grad.data) is minicnn.ShapeArray and (x.grad.shape, x.grad.dtype) == (x.shape, x.dtype)
 
 
 @every_case
-@settings(max_examples=4)
-@given(data=st.data(), seed=some_seed)
-def test_non_contiguous_inputs_repeats_and_untouched_inputs(case, data, seed):
+@asked_of(4, DRAWN)
+def test_non_contiguous_inputs_repeats_and_untouched_inputs(case, geometry, seed):
     """Strided inputs give the same bits, a second run gives the same bits, and no input is written."""
-    geometry = case.geometry(data.draw)
     arrays = arrays_of(geometry, seed, np.float32)
     first = numbers(case.run(**tensors_of(geometry, arrays)))
     again = numbers(case.run(**tensors_of(geometry, arrays)))
@@ -127,10 +130,8 @@ def strided_copy(value):
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.gradient], ids=lambda case: case.id)
-@settings(max_examples=3)
-@given(data=st.data(), seed=some_seed)
-def test_strided_upstream_gradient_gives_the_same_gradients(case, data, seed):
-    geometry = case.geometry(data.draw)
+@asked_of(3, DRAWN)
+def test_strided_upstream_gradient_gives_the_same_gradients(case, geometry, seed):
     arrays = arrays_of(geometry, seed)
     found = []
     for order in (lambda u: u, strided_copy, lambda u: u.T.copy().T):
@@ -146,10 +147,8 @@ def test_strided_upstream_gradient_gives_the_same_gradients(case, data, seed):
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.exact], ids=lambda case: case.id)
-@settings(max_examples=4)
-@given(data=st.data(), seed=some_seed)
-def test_whole_numbers_are_exact_in_float32(case, data, seed):
-    geometry = case.geometry(data.draw)
+@asked_of(4, DRAWN)
+def test_whole_numbers_are_exact_in_float32(case, geometry, seed):
     arrays = arrays_of(geometry, seed, integers=True)
     as_float64 = {k: v.astype(float) if getattr(v, "dtype", None) == np.float32 else v for k, v in arrays.items()}
     for y, expected in zip(case.run(**tensors_of(geometry, arrays)), case.expected(**as_float64), strict=True):
@@ -157,10 +156,8 @@ def test_whole_numbers_are_exact_in_float32(case, data, seed):
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.nonfinite], ids=lambda case: case.id)
-@settings(max_examples=6)
-@given(data=st.data(), seed=some_seed)
-def test_nan_and_inf_stay_where_the_oracle_has_them(case, data, seed):
-    geometry = case.geometry(data.draw)
+@asked_of(6, DRAWN)
+def test_nan_and_inf_stay_where_the_oracle_has_them(case, geometry, seed):
     arrays = arrays_of(geometry, seed)
     rng = np.random.default_rng(seed)
     for name, spec in geometry.items():
@@ -176,10 +173,8 @@ def test_nan_and_inf_stay_where_the_oracle_has_them(case, data, seed):
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if c.gradient], ids=lambda case: case.id)
-@settings(max_examples=3)
-@given(data=st.data(), seed=some_seed)
-def test_graph_is_freed_and_keeps_only_what_it_declares(case, data, seed):
-    geometry = case.geometry(data.draw)
+@asked_of(3, DRAWN)
+def test_graph_is_freed_and_keeps_only_what_it_declares(case, geometry, seed):
     arrays = arrays_of(geometry, seed)
     tensors = tensors_of(geometry, arrays, requires_grad=True)
     gc.disable()

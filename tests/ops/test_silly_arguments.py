@@ -4,12 +4,11 @@ import inspect
 
 import numpy as np
 import pytest
-from hypothesis import Phase, given, settings
-from hypothesis import strategies as st
 
 from minicnn import Tensor, ops
 from minicnn.errors import MinicnnError
 from tests.ops.case import arrays_of, tensors_of
+from tests.ops.drawn import asked_of
 from tests.ops.test_ops import CASES
 
 NUMBERS = (None, "abc", ["a"], {}, object(), True, -1, 0, 1.5, -(10**6), float("nan"), np.float64(0.5))
@@ -19,11 +18,9 @@ PARTS = {"batch_norm_train": "batch_norm", "batch_norm_eval": "batch_norm"}  # e
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case.call is None and not case.label], ids=lambda c: c.id)
-@settings(max_examples=1, phases=[Phase.generate])  # nonsense needs no shrinking
-@given(data=st.data())
-def test_nonsense_is_refused_by_name(case, data):
-    geometry = case.geometry(data.draw)
-    arguments = tensors_of(geometry, arrays_of(geometry, seed=1, dtype=np.float32))
+@asked_of(1)
+def test_nonsense_is_refused_by_name(case, geometry, seed):
+    arguments = tensors_of(geometry, arrays_of(geometry, seed, dtype=np.float32))
     for name in inspect.signature(getattr(ops, case.op)).parameters:
         good = arguments.get(name)
         for value in (*NUMBERS, *LISTS, *(ARRAYS if isinstance(good, Tensor) else ())):

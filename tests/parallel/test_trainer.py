@@ -30,7 +30,7 @@ def test_figures_are_those_of_the_whole_batch_and_ctrl_c_is_agreed_upon(monkeypa
         for step in (1, 2):
             if step == 2 and ranks.rank == 1:
                 trainer.heard.asked = True
-            [(figures, loss, correct)] = trainer._read_back([Figures(step, None, None, images[ranks.rank], True)])
+            [(figures, loss, correct)] = trainer._read_back([Figures(step, None, None, images[ranks.rank], True, 0.1)])
             told.append((figures.images, loss, correct, trainer.agreed.asked))
         return told
 

@@ -10,6 +10,8 @@ from minicnn.study import Space, Study, StudyArgs, draw, lines_of, rows_of, writ
 from minicnn.study import study as module
 from minicnn.study.trial_run import Outcome
 
+pytest.importorskip("optuna")  # the extra `study`
+
 SPACE = {"space": {"lr": [0.01, 0.1, 0.2], "batch_size": [32, 64]}, "args": {"epochs": 3}}
 
 
@@ -102,3 +104,19 @@ def test_a_random_study_that_goes_on_does_not_choose_the_same_again(tmp_path, pr
     Study.create(tmp_path / "s", space, StudyArgs("random", "none", 2)).run()
     Study.open(tmp_path / "s", trials=4).run()
     assert len({options["lr"] for options in pretended}) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[", "is not TOML"),
+        ("[space]\nlr = [0.1]", r"study\.toml: expected a table \[study\] with sampler, .*; found none"),
+        ("study = 3\n[space]\nlr = [0.1]", "found none"),
+        ("[study]\nsed = 1\n[space]\nlr = [0.1]", "found sed"),
+        ("[study]\ntrials = 'x'\n[space]\nlr = [0.1]", "trials='x', expected 0 to 10000"),
+    ],
+)
+def test_a_study_file_that_was_edited_wrongly(tmp_path, text, message):
+    (tmp_path / "study.toml").write_text(text, encoding="utf-8")
+    with pytest.raises(ArgumentError, match=message):
+        Study.open(tmp_path)

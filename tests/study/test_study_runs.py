@@ -9,6 +9,8 @@ import time
 
 import pytest
 
+pytest.importorskip("optuna")  # the extra `study`
+
 pytestmark = pytest.mark.slow
 SPACE = """
 [space]

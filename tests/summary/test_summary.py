@@ -100,6 +100,41 @@ def test_functional_calls_and_shared_layers_count():
     assert result.training_bytes == 4 * (50 + 36 + 36)
 
 
+def test_every_formula_by_hand():
+    """Groups, biases, floors and ceilings, transposed convolutions: a count that forgets one of them differs."""
+    net = nn.Sequential(
+        conv=nn.Conv2d(4, 6, 3, stride=2, groups=2),
+        ceiling=nn.MaxPool2d(3, 2, ceil_mode=True),
+        up=nn.ConvTranspose2d(6, 4, 3, stride=2, groups=2),
+        floor=nn.AvgPool2d(2),
+        flat=nn.Flatten(),
+        fc=nn.Linear(16, 3),
+    )
+    found = {row.path: (row.output_shape, row.params, row.macs) for row in minicnn.summary(net, (2, 4, 9, 9)).rows}
+    assert found == {
+        # every output reads 3x3 pixels of the 2 channels of its group
+        "conv": ((2, 6, 4, 4), 6 * 2 * 9 + 6, 2 * 6 * 4 * 4 * 2 * 9),
+        # 3 of 4 pixels, and the second window, which hangs over the edge
+        "ceiling": ((2, 6, 2, 2), 0, 0),
+        # every input is written to 3x3 pixels of the 2 channels of its group
+        "up": ((2, 4, 5, 5), 6 * 2 * 9 + 4, 2 * 6 * 2 * 2 * 2 * 9),
+        "floor": ((2, 4, 2, 2), 0, 0),
+        "flat": ((2, 16), 0, 0),
+        "fc": ((2, 3), 16 * 3 + 3, 2 * 16 * 3),
+    }
+    assert minicnn.summary(net, (2, 4, 9, 9)).params == 114 + 112 + 51
+
+
+class Part(nn.Module):
+    def forward(self, x):
+        return ops.relu(x)[:, :1]
+
+
+def test_a_view_keeps_the_whole_array():
+    rows = minicnn.summary(nn.Sequential(Part(), nn.Flatten()), (2, 3, 4, 4)).rows
+    assert [row.forward_bytes for row in rows] == [4 * 2 * 3 * 16, 0]
+
+
 def test_a_model_is_left_as_it_was():
     net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Dropout(0.5))
     net[1].eval()
@@ -118,7 +153,8 @@ def test_a_failure_keeps_the_rows_and_names_the_layer():
         minicnn.summary(models.lenet5, (1, 1, 28, 28))
     assert [row.path for row in caught.value.summary.rows][-2:] == ["pool2", "flatten"]
     assert caught.value.path == "fc1" and caught.value.summary.rows[0].field.size == (5, 5)
-    assert "flatten  Flatten    1x256" in str(caught.value)
+    shown = str(caught.value).splitlines()
+    assert shown[2].split()[:3] == ["conv1", "Conv2d", "1x6x24x24"] and "flatten  Flatten    1x256" in shown[-1]
 
 
 class Broken(nn.Module):
@@ -127,7 +163,7 @@ class Broken(nn.Module):
 
 
 def test_a_foreign_exception_names_the_layer_too():
-    with pytest.raises(SummaryError, match=r"'lost' \(in layer b: Broken.forward\)") as caught:
+    with pytest.raises(SummaryError, match=r"1 layer: KeyError: 'lost' \(in layer b: Broken.forward\)") as caught:
         minicnn.summary(nn.Sequential(a=nn.Identity(), b=Broken()), (1, 3))
     assert caught.value.path == "b"
 
@@ -139,9 +175,39 @@ def test_what_cannot_train_has_no_training_memory():
     assert minicnn.summary(net, (2, 1, 3, 3)).training_bytes == 4 * (18 + 4) + 2 * 8 * 2
 
 
-def test_not_a_model():
-    with pytest.raises(ArgumentError, match="model is a int"):
-        minicnn.summary(3, (1, 3))
+class Wide(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.conv = nn.Conv2d(1, width, 3)
+
+    def forward(self, x):
+        return self.conv(x)
+
+
+class Narrow(Wide):
+    def __init__(self):
+        super().__init__(2)
+
+
+def test_a_class_is_built():
+    result = minicnn.summary(Narrow, (1, 5, 5))
+    assert (result.model, result.params) == ("Narrow", 20)
+    with pytest.raises(ArgumentError, match=r"Wide cannot be built .*'width'.*fix: .* lambda: Wide\(\.\.\.\)"):
+        minicnn.summary(Wide, (1, 5, 5))
+    assert minicnn.summary(lambda: Wide(3), (1, 5, 5)).params == 30
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (3, "model is a int, expected a Module, or a class or function that builds one"),
+        ("resnet18", "model is a str, .* such as minicnn.models.resnet18"),
+        (lambda: 3, "model is a function of a int, expected one of a Module"),
+    ],
+)
+def test_not_a_model(model, message):
+    with pytest.raises(ArgumentError, match=message):
+        minicnn.summary(model, (1, 3))
 
 
 def test_outputs_may_be_several():
@@ -154,6 +220,12 @@ def test_outputs_may_be_several():
 def test_a_shape_that_is_none_is_refused(shape):
     with pytest.raises(ArgumentError, match="summary: input_shape="):
         minicnn.summary(nn.Conv2d(3, 4, 3), shape)
+
+
+def test_an_image_is_not_its_shape():
+    with pytest.raises(ArgumentError, match=r"input_shape is a ndarray, .*; fix: its shape") as caught:
+        minicnn.summary(nn.Conv2d(3, 4, 3), np.zeros((1, 3, 8, 8)))
+    assert len(str(caught.value)) < 200
 
 
 def test_forward_memory_of_vgg16():

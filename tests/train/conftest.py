@@ -47,7 +47,7 @@ def few_digits():
 def tiny(small, monkeypatch):
     """As ``small``, five steps an epoch, in a tenth of the time; nothing is written but checkpoints and metrics."""
     monkeypatch.setattr("minicnn.train.loop.build_data", lambda args: few_digits())
-    monkeypatch.setattr("minicnn.train.files.os.fsync", lambda handle: None)  # nobody pulls the plug of a test
+    monkeypatch.setattr("minicnn.files.os.fsync", lambda handle: None)  # nobody pulls the plug of a test
     return dataclasses.replace(small, batch_size=32, log="csv")
 
 

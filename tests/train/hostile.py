@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import time
 from pathlib import Path
 
@@ -37,6 +38,22 @@ def _memory(name):
     except OSError:
         return 0
     return next(int(line.split()[1]) for line in lines if line.startswith(name))
+
+
+# What may lie where a file is expected.
+NO_FILES = ("missing", "folder", "pipe", "broken link", "loop", "link to folder", "zeros", "null")
+unix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no pipes, devices and free links")
+
+
+def no_file(path, kind):
+    """Put at ``path`` something of a kind of ``NO_FILES``."""
+    links = {"broken link": "nowhere", "loop": path, "link to folder": ".", "zeros": "/dev/zero", "null": "/dev/null"}
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind != "missing":
+        path.symlink_to(links[kind])
 
 
 def taken_apart(content):

@@ -13,8 +13,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from minicnn import files
 from minicnn.errors import CheckpointError
-from minicnn.train import files, load_checkpoint
+from minicnn.train import load_checkpoint
 from minicnn.train.checkpoint import load_newest, previous_of, save_checkpoint
 
 CALLS = ("open", "write", "fsync", "replace", "close")
@@ -57,7 +58,7 @@ class Calls:
 
 
 def patched(at, happens, before=False):
-    """`minicnn.train.files` makes its calls through these ``Calls``, and writes small pieces, until it is undone."""
+    """`minicnn.files` makes its calls through these ``Calls``, and writes small pieces, until it is undone."""
     patch = pytest.MonkeyPatch()
     calls = Calls(at, happens, before)
     patch.setattr(files, "os", calls)

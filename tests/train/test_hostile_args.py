@@ -1,12 +1,10 @@
 """``args.toml`` that is broken, forged or something else: refused by name, whatever it says."""
 
-import os
-
 import pytest
 
 from minicnn.errors import ArgumentError, DeviceError, MinicnnError
 from minicnn.train import TrainArgs, resumed_run
-from tests.train.hostile import refused
+from tests.train.hostile import NO_FILES, no_file, refused, unix_only
 
 
 def check(tmp_path, content, error=ArgumentError):
@@ -234,19 +232,11 @@ def test_bombs(tmp_path, text):
     check(tmp_path, text)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has none of these")
-@pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "broken link", "loop", "null"])
+@unix_only
+@pytest.mark.parametrize("kind", [kind for kind in NO_FILES if kind != "zeros"])  # text is read to its end
 def test_no_file_at_all(tmp_path, kind):
     path = tmp_path / "args.toml"
-    makes = {
-        "missing": lambda: None,
-        "folder": path.mkdir,
-        "pipe": lambda: os.mkfifo(path),
-        "broken link": lambda: path.symlink_to(tmp_path / "nowhere"),
-        "loop": lambda: path.symlink_to(path),
-        "null": lambda: path.symlink_to("/dev/null"),
-    }
-    makes[kind]()
+    no_file(path, kind)
     refused(lambda: resumed_run(tmp_path, quiet=True), ArgumentError, path)
     if kind != "pipe":
         refused(lambda: TrainArgs.read(path), ArgumentError, path)

@@ -1,9 +1,9 @@
 """Checkpoint files that are broken, forged or something else: refused by name, whatever they hold."""
 
+import errno
 import gzip
 import io
 import json
-import os
 import pickle
 import zipfile
 
@@ -12,7 +12,7 @@ import pytest
 
 from minicnn.errors import CheckpointError
 from minicnn.train.checkpoint import FORMAT, VERSION, digest, load_checkpoint, load_newest, save_checkpoint
-from tests.train.hostile import put_together, refused, taken_apart
+from tests.train.hostile import NO_FILES, no_file, put_together, refused, taken_apart, unix_only
 
 ARRAYS = {
     "model/weight": np.arange(600, dtype=np.float32).reshape(20, 30),
@@ -292,21 +292,21 @@ def test_other_files_by_that_name(tmp_path, kind):
     check(tmp_path, other_files()[kind])
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has none of these")
-@pytest.mark.parametrize(
-    "kind", ["missing", "folder", "pipe", "broken link", "loop", "link to folder", "zeros", "null"]
-)
+@unix_only
+@pytest.mark.parametrize("kind", NO_FILES)
 def test_no_file_at_all(tmp_path, kind):
     path = tmp_path / "last.safetensors"
-    makes = {
-        "missing": lambda: None,
-        "folder": path.mkdir,
-        "pipe": lambda: os.mkfifo(path),
-        "broken link": lambda: path.symlink_to(tmp_path / "nowhere"),
-        "loop": lambda: path.symlink_to(path),
-        "link to folder": lambda: path.symlink_to(tmp_path),
-        "zeros": lambda: path.symlink_to("/dev/zero"),
-        "null": lambda: path.symlink_to("/dev/null"),
-    }
-    makes[kind]()
+    no_file(path, kind)
     refused(lambda: load_checkpoint(path), CheckpointError, path)
+
+
+def test_a_file_that_may_not_be_read(tmp_path, monkeypatch):
+    path = tmp_path / "last.safetensors"
+    path.touch()
+
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr("pathlib.Path.open", refuse)
+    with pytest.raises(CheckpointError, match=r"cannot be read \(Permission denied\); fix: its permissions"):
+        load_checkpoint(path)

@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from minicnn.cli.train import command
+from minicnn.errors import ArgumentError
 from minicnn.train import TrainArgs, page
 from minicnn.train.evaluate import Samples
 from minicnn.train.page import charts, scores
@@ -206,6 +207,20 @@ def test_the_commands_do_what_they_say():
     spaced = story(("a", "b"), folder="my runs/one")
     assert shlex.split(spaced.go_on) == ["minicnn", "train", "--resume", "my runs/one"]
     assert "--resume 'my runs/one' --epochs 10" in Elements(page.render(spaced)).text
+
+
+def test_a_folder_whose_name_is_no_utf8(tmp_path):
+    page.write(tmp_path / "page.html", story(("a", "b"), folder="runs/\udcff"))
+    assert "--resume &#x27;runs/?&#x27;" in (tmp_path / "page.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", "\x00"])
+def test_facts_that_are_no_table_are_named(tmp_path, text):
+    page.write_facts(tmp_path, {"threads": "2"})
+    assert page.read_facts(tmp_path) == {"threads": "2"} and len(list(tmp_path.iterdir())) == 1
+    (tmp_path / "facts.json").write_text(text, encoding="utf-8")
+    with pytest.raises(ArgumentError, match=r"facts\.json: is no table in JSON .*; fix: correct it, or remove it"):
+        page.read_facts(tmp_path)
 
 
 def test_rows_of_a_made_run_are_those_of_the_loop(finished):

@@ -11,6 +11,7 @@ from minicnn.train import RunFolder
 from minicnn.train.loop import PartOfEpoch
 from minicnn.train.plots import draw_confusion, draw_curves
 from minicnn.train.report import Reporter, duration
+from minicnn.train.run import COLUMNS
 
 ROW = {"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.9, "val_accuracy": 0.95, "images_per_s": 1234.5}
 
@@ -97,6 +98,26 @@ def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr("pathlib.Path.mkdir", refuse)
     with pytest.raises(ArgumentError, match=r"run cannot be written \(Permission denied\); fix: --out"):
         RunFolder.create(tmp_path / "run", "m", "d")
+
+
+def test_a_name_that_was_given_is_not_exchanged_for_another(tmp_path):
+    (tmp_path / "run").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(ArgumentError, match="run cannot be written"):
+        RunFolder.create(tmp_path / "run", "m", "d")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("line", ["1,0.1,x,0.5,1,0.5,100,1", "1,0.1", "1\x00"])
+def test_metrics_that_are_no_numbers_are_named(tmp_path, line):
+    run = RunFolder(tmp_path)
+    assert run.read_metrics() == []
+    row = dict.fromkeys(COLUMNS, 0.25)
+    run.write_metrics([row])
+    assert run.read_metrics() == [row]
+    with run.metrics.open("a", encoding="utf-8") as file:
+        file.write(f"{line}\n")
+    with pytest.raises(ArgumentError, match=r"metrics\.csv: line 3 does not have a number each of epoch, .*; fix: "):
+        run.read_metrics()
 
 
 def test_pictures_of_odd_runs(tmp_path):

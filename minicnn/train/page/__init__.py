@@ -7,8 +7,8 @@
 from html import escape
 from pathlib import Path
 
+from minicnn.files import write_atomically
 from minicnn.offline_page import assemble, script_data
-from minicnn.train.files import write_atomically
 from minicnn.train.page import sections
 from minicnn.train.page.story import Story, model_facts, of_folder, read_facts, run_facts, tell, write_facts
 
@@ -27,7 +27,8 @@ __all__ = [
 
 def write(path: Path, story: Story) -> None:
     """Put the page at ``path``, whole or not at all. **Raises** OSError."""
-    write_atomically(path, [render(story).encode()])
+    # a path may have bytes that are no UTF-8; a page cannot
+    write_atomically(path, [render(story).encode(errors="replace")])
 
 
 def render(story: Story) -> str:

@@ -1,6 +1,5 @@
 """What a run's page tells, as plain data: gathered from a trainer, or from the folder of a finished run."""
 
-import csv
 import json
 import math
 import platform
@@ -14,6 +13,8 @@ import numpy as np
 
 import minicnn
 from minicnn.data import Dataset
+from minicnn.errors import ArgumentError
+from minicnn.files import write_atomically
 from minicnn.kernels.memory import readable
 from minicnn.train.args import TrainArgs
 from minicnn.train.evaluate import Evaluation, evaluate
@@ -74,7 +75,8 @@ class Story:
 def of_folder(folder: Path) -> Story:
     """The story of the run in ``folder``; a finished one is evaluated again.
 
-    **Raises** ArgumentError for what is no run folder, CheckpointError when ``best`` cannot be read.
+    **Raises** ArgumentError for what is no run folder or was edited wrongly, CheckpointError when ``best`` cannot be
+    read.
     """
     from minicnn.train.checkpoint import load_newest
     from minicnn.train.recipe import build_data, build_model
@@ -83,11 +85,7 @@ def of_folder(folder: Path) -> Story:
 
     run = RunFolder.open(folder)
     args = TrainArgs.read(run.args)
-    rows: list[dict[str, float]] = []
-    if run.metrics.is_file():
-        with run.metrics.open(encoding="utf-8", newline="") as file:
-            rows = [{name: float(text) for name, text in row.items()} for row in csv.DictReader(file)]
-    data = build_data(args)
+    rows, data = run.read_metrics(), build_data(args)
     model, test = build_model(args, data["test"]), None
     if len(rows) >= args.epochs:
         load_weights(model, load_newest(run.best)[0].arrays)
@@ -160,14 +158,22 @@ def run_facts(device: str) -> dict[str, str]:
 
 
 def read_facts(folder: Path) -> dict[str, str]:
-    """The facts that the run in ``folder`` kept; of one that did not finish, or was written before, none."""
+    """The facts that the run in ``folder`` kept; of one that did not finish, or was written before, none.
+
+    **Raises** ArgumentError for a file that is no such table.
+    """
     kept = folder / FACTS
-    return {str(k): str(v) for k, v in json.loads(kept.read_text(encoding="utf-8")).items()} if kept.is_file() else {}
+    if not kept.is_file():
+        return {}
+    try:
+        return {str(name): str(text) for name, text in json.loads(kept.read_text(encoding="utf-8")).items()}
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ArgumentError(f"{kept}: is no table in JSON ({error}); fix: correct it, or remove it") from error
 
 
 def write_facts(folder: Path, facts: dict[str, str]) -> None:
     """Keep what ``run_facts`` told. **Raises** OSError."""
-    (folder / FACTS).write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_atomically(folder / FACTS, [(json.dumps(facts, indent=1) + "\n").encode()])
 
 
 def _peak_memory() -> str:

@@ -1,4 +1,4 @@
-"""Files of a run, written so that whoever reads finds the old file or the new one, and never half of one.
+"""Files written so that whoever reads finds the old file or the new one, and never half of one.
 
 A temporary file beside the target, fsync, a rename, fsync of the folder: at any moment at which the process or the
 machine may die, the name stands for a complete file. What a dead process leaves behind is a temporary file, which the
