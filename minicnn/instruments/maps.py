@@ -84,7 +84,7 @@ def pixel_gradient(model: Any, images: Any, classes: Any, rule: str = "gradient"
     """``d logit of classes (N,) / d images`` (N, C, H, W), by one of three rules for what a ReLU lets back.
 
     ``gradient``: where its input was positive. ``deconvnet``: where the gradient is. ``guided``: where both are.
-    **Raises** ArgumentError for a model without ``nn.ReLU`` and a rule that is about them.
+    **Raises** ArgumentError for a model without ``nn.ReLU`` and ``nn.ReLU6``, and a rule that is about them.
     """
     if rule not in RULES:
         raise ArgumentError(f"pixel_gradient: {rule=}, expected one of {', '.join(RULES)}")
@@ -147,16 +147,18 @@ def _pull(logits: Any, classes: Any) -> None:
 @contextmanager
 def _rectified(model: Any, rule: str) -> Iterator[None]:
     """Inside, the ReLU layers send back what the rule says."""
-    layers = [module for module in model.modules() if isinstance(module, nn.ReLU)] if rule != "gradient" else []
+    kinds = (nn.ReLU, nn.ReLU6)
+    layers = [module for module in model.modules() if isinstance(module, kinds)] if rule != "gradient" else []
     if rule != "gradient" and not layers:
         raise ArgumentError(f"pixel_gradient: {type(model).__name__} has no nn.ReLU layers, which {rule!r} is about")
 
     def replace(module: Any, args: Any, output: Any) -> Tensor:
         y = output.data
+        passed = (y > 0) & (y < 6) if isinstance(module, nn.ReLU6) else y > 0
 
         def vjp(gy: Any, needs: Any) -> Any:
             back = gy * (gy > 0)
-            return (back * (y > 0) if rule == "guided" else back,)
+            return (back * passed if rule == "guided" else back,)
 
         return record(f"{rule}_relu", y, (args[0],), vjp)
 

@@ -54,6 +54,16 @@ def test_three_rules_for_a_relu_by_hand(random):
     assert_close(saliency(net, x, [k]), np.abs(pixel_gradient(net, x, [k]))[:, 0], 1e-15)
 
 
+def test_guided_through_a_relu6_stops_at_6_too(random):
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 40), nn.ReLU6(), nn.Linear(40, 3)).double()
+    x, k = 40 * random.standard_normal((1, 1, 2, 2)), 1
+    first, back = net[1].weight.numpy() @ x.ravel() + net[1].bias.numpy(), net[3].weight.numpy()[k]
+    passes = (first > 0) & (first < 6) & (back > 0)
+    assert (first > 6).any()
+    assert_close(pixel_gradient(net, x, [k], "guided").ravel(), (back * passes) @ net[1].weight.numpy(), 1e-12)
+    assert_close(pixel_gradient(net, x, [k], "deconvnet").ravel(), (back * (back > 0)) @ net[1].weight.numpy(), 1e-12)
+
+
 def test_what_a_strong_unit_saw_by_hand(random):
     """Two convolutions and a max pool: one value goes back through the weights, and to where the maximum was."""
     net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(3, 5, 1), nn.ReLU()).double()

@@ -63,6 +63,11 @@ def test_pictures_have_the_size_that_the_page_reserves():
     assert view.size == (900, 7) and 'class="wide" width="900" height="7"' in page("t", [view])
 
 
+def test_what_a_network_has_not_is_left_out():
+    image = np.random.default_rng(2).standard_normal((1, 28, 28)).astype(np.float32)
+    assert [view.name for view in views(models.create("highway_fc10_mnist"), image)] == ["gradients"]
+
+
 def test_a_class_that_is_not_there():
     with pytest.raises(ArgumentError, match="class 10, expected one of 0 to 9"):
         views(models.create("lenet5"), np.zeros((1, 32, 32), np.float32), wanted=10)

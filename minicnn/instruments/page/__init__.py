@@ -143,7 +143,10 @@ def _transformers(model: Any, batch: np.ndarray) -> list[View]:
 
 
 def _filters(model: Any) -> list[View]:
-    weights = maps.first_filters(model)
+    try:
+        weights = maps.first_filters(model)
+    except ArgumentError:  # no convolutions
+        return []
     kind = "in the colours of the picture" if weights.shape[1] == 3 else "their first channel"
     size = f"{weights.shape[2]}x{weights.shape[3]}"
     caption = FILTERS.format(count=len(weights), size=size, kind=kind)
