@@ -30,7 +30,7 @@ from minicnn.train.observer import Observer, observers_of
 from minicnn.train.precision import Precision
 from minicnn.train.rates import build_schedule
 from minicnn.train.recipe import augmentation, build_data, build_mix, build_model, build_optimizer, model_options
-from minicnn.train.report import Reporter
+from minicnn.train.report import Reporter, introduction
 from minicnn.train.run import RunFolder
 from minicnn.train.state import PartOfEpoch, load_weights, not_finite, restore, state_of, weights_of
 from minicnn.train.threads import blas_threads
@@ -145,7 +145,8 @@ class Trainer:
             quiet_numpy,
             self._observed() as watching,
         ):
-            self._introduce(report)
+            for line in introduction(self):
+                report.say(line)
             while self.epoch < self.args.epochs:
                 row = self._train_epoch(report, stop)
                 if note := self.precision.note():
@@ -169,30 +170,12 @@ class Trainer:
                 observer.started(self)
             yield self.observers
 
-    def _introduce(self, report: Reporter) -> None:
-        train, val, test = (len(self.data[part]) for part in ("train", "val", "test"))
-        parameters = sum(p.size for p in self.model.parameters())
-        shape = "x".join(map(str, self.data["train"].shape))
-        report.say(f"model   {self.args.model}, {parameters:,} parameters, images {shape}")
-        for note in self.notes:
-            report.say(f"        {note}")
-        report.say(f"data    {self.args.data}: {train:,} training, {val:,} validation, {test:,} test images")
-        for note in self.data["train"].notes:
-            report.say(f"        {note}")
-        mixed = f", computing in {self.args.precision}" if self.precision.mixed else ""
-        report.say(f"device  {self.device} ({self.device_reason}){mixed}")
-        report.say(f"folder  {self.run.folder}")
-        if self.epoch >= self.args.epochs:
-            report.say(f"finished all {self.epoch} epochs before; testing the best again (--epochs N trains longer)")
-        elif self.step:
-            report.say(f"resumed after epoch {self.epoch}, {self.part.position} steps into the next")
-
     def _train_epoch(self, report: Reporter, stop: StopRequest) -> dict[str, float]:
         """The rest of the running epoch; returns its metrics."""
         training_mode(self.model, self.args)
         self.loader.set_epoch(self.epoch)
         part = self.part
-        started = time.perf_counter() - part.seconds
+        started, waited = time.perf_counter() - part.seconds, part.waited
         with self.loader.iterate(part.position) as batches:
             for images, labels in batches:
                 self._train_step(images, labels)
@@ -201,7 +184,7 @@ class Trainer:
                 if stop.asked or due or part.position == len(self.loader):
                     self._read()
                 if not self.unread:
-                    part.seconds = time.perf_counter() - started
+                    part.seconds, part.waited = time.perf_counter() - started, waited + batches.waited
                 report.step(self.epoch + 1, part)
                 if stop.asked or (due and part.position < len(self.loader)):  # the epoch's end saves anyway
                     self._save(self.run.last)
@@ -214,6 +197,7 @@ class Trainer:
             "train_accuracy": part.correct / part.seen,
             "images_per_s": part.seen / part.seconds,
             "seconds": part.seconds,
+            "waited": part.waited,
         }
 
     def _train_step(self, images: Any, labels: Any) -> None:

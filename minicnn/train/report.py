@@ -4,8 +4,12 @@ import os
 import sys
 import time
 from collections import deque
+from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+if TYPE_CHECKING:
+    from minicnn.train.loop import Trainer
 
 
 def duration(seconds: float) -> str:
@@ -13,6 +17,26 @@ def duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def introduction(trainer: "Trainer") -> Iterator[str]:
+    """What a run says of itself before its first step, line by line."""
+    train, val, test = (len(trainer.data[part]) for part in ("train", "val", "test"))
+    parameters = sum(p.size for p in trainer.model.parameters())
+    shape = "x".join(map(str, trainer.data["train"].shape))
+    yield f"model   {trainer.args.model}, {parameters:,} parameters, images {shape}"
+    for note in trainer.notes:
+        yield f"        {note}"
+    yield f"data    {trainer.args.data}: {train:,} training, {val:,} validation, {test:,} test images"
+    for note in trainer.data["train"].notes:
+        yield f"        {note}"
+    mixed = f", computing in {trainer.args.precision}" if trainer.precision.mixed else ""
+    yield f"device  {trainer.device} ({trainer.device_reason}){mixed}"
+    yield f"folder  {trainer.run.folder}"
+    if trainer.epoch >= trainer.args.epochs:
+        yield f"finished all {trainer.epoch} epochs before; testing the best again (--epochs N trains longer)"
+    elif trainer.step:
+        yield f"resumed after epoch {trainer.epoch}, {trainer.part.position} steps into the next"
 
 
 class Sums(Protocol):

@@ -13,7 +13,11 @@ from minicnn.files import is_temporary, write_atomically
 from minicnn.train.lock import is_lock, locked
 from minicnn.train.plots import draw_confusion, draw_curves
 
-COLUMNS = ("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "images_per_s", "seconds")
+COLUMNS = (
+    *("epoch", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "images_per_s", "seconds"),
+    "waited",  # of the seconds, for batches
+)
+LATER: dict[str, Any] = {"waited": 0.0}  # what the rows of older runs lack
 
 
 class RunFolder:
@@ -87,7 +91,7 @@ class RunFolder:
         with self.metrics.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file)
             try:
-                rows = [{name: float(row[name]) for name in COLUMNS} for row in reader]
+                rows = [{name: float((LATER | row)[name]) for name in COLUMNS} for row in reader]
             except (ValueError, KeyError, TypeError, csv.Error) as error:
                 raise ArgumentError(
                     f"{self.metrics}: line {reader.line_num} does not have a number each of {', '.join(COLUMNS)} "

@@ -12,7 +12,7 @@ from minicnn.data import Dataset
 from minicnn.errors import CheckpointError, MinicnnError
 from minicnn.kernels.arrays import is_float
 from minicnn.train.checkpoint import Arrays, Checkpoint, of_prefix, with_prefix
-from minicnn.train.run import COLUMNS
+from minicnn.train.run import COLUMNS, LATER
 
 if TYPE_CHECKING:
     from minicnn.train.loop import Trainer
@@ -50,6 +50,7 @@ class PartOfEpoch:
     correct: int = 0
     loss_sum: float = 0.0
     seconds: float = 0.0
+    waited: float = 0.0  # of them for batches
 
     def add(self, loss: float, correct: int, count: int) -> None:
         """The figures of one step, once they are read back."""
@@ -102,7 +103,8 @@ def restore(trainer: "Trainer", saved: Checkpoint) -> None:
         trainer.precision.restore(state)
     except MinicnnError as error:
         raise CheckpointError(str(error)) from error
-    trainer.rows, trainer.epoch, trainer.part = state["rows"], state["epoch"], PartOfEpoch(**state["part"])
+    trainer.rows = [LATER | row for row in state["rows"]]
+    trainer.epoch, trainer.part = state["epoch"], PartOfEpoch(**state["part"])
     if trainer.part.position > len(trainer.loader):
         raise CheckpointError(
             f"stands at step {trainer.part.position} of an epoch of {len(trainer.loader)}; is it of another dataset?"
@@ -180,16 +182,17 @@ def _is_number(value: Any) -> bool:
 
 def _are_rows(value: Any) -> bool:
     return isinstance(value, list) and all(
-        isinstance(row, dict) and set(COLUMNS) <= set(row) and all(map(_is_number, row.values())) for row in value
+        isinstance(row, dict) and set(COLUMNS) <= set(LATER | row) and all(map(_is_number, row.values()))
+        for row in value
     )
 
 
 def _is_part(value: Any) -> bool:
     return (
         isinstance(value, dict)
-        and set(value) == set(asdict(PartOfEpoch()))
+        and set(LATER | value) == set(asdict(PartOfEpoch()))
         and all(_is_count(value[name]) for name in ("position", "seen", "correct"))
-        and all(_is_number(value[name]) for name in ("loss_sum", "seconds"))
+        and all(_is_number((LATER | value)[name]) for name in ("loss_sum", "seconds", "waited"))
     )
 
 

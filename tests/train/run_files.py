@@ -8,7 +8,7 @@ import numpy as np
 
 from minicnn.train import RunFolder, load_checkpoint
 
-CLOCK = ("seconds", "images_per_s")
+CLOCK = ("seconds", "images_per_s", "waited")
 
 
 def everything(folder: Path) -> dict[str, Any]:
@@ -20,7 +20,8 @@ def everything(folder: Path) -> dict[str, Any]:
         for row in state["rows"]:
             for name in CLOCK:
                 del row[name]
-        state.get("part", {}).pop("seconds", None)
+        for name in ("seconds", "waited"):
+            state.get("part", {}).pop(name, None)
         del state["args"]["workers"], state["args"]["checkpoint_every"]
         found |= {f"{path.name} {name}": value for name, value in (arrays | state).items()}
     with run.metrics.open(encoding="utf-8", newline="") as file:

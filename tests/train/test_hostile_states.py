@@ -44,6 +44,18 @@ def test_the_good_one_is_taken(hostile, made):
         hostile(lambda arrays, state: None)
 
 
+def test_one_that_knows_nothing_of_waiting_is_taken(hostile, made):
+    """As those were that were written before runs counted what they wait for their images."""
+
+    def forget(arrays, state):
+        for table in (state["part"], *state["rows"]):
+            del table["waited"]
+
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        hostile(forget)
+    assert [row["waited"] for row in made["trainer"].rows] == [0.0, 0.0] and made["trainer"].part.waited == 0
+
+
 WRONG = [None, True, -1, 1.5, "1", [], {}, [1], {"a": 1}, 2**70]
 COUNTS = [None, True, -1, 1.5, "1", [], {}, 2**70]
 
@@ -79,7 +91,7 @@ def test_positions_outside_the_epoch(hostile, value):
 
 
 @pytest.mark.parametrize("value", [None, True, -(2**70), "1", [], {}, float("nan"), float("inf")], ids=repr)
-@pytest.mark.parametrize("name", ["loss_sum", "seconds", "seen"])
+@pytest.mark.parametrize("name", ["loss_sum", "seconds", "waited", "seen"])
 def test_sums_that_are_no_numbers(hostile, name, value):
     hostile(lambda arrays, state: state["part"].update({name: value}))
 

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -20,8 +21,8 @@ def state_of(trainer):
     """Everything a run's last checkpoint holds, but for the clock."""
     arrays, state = load_checkpoint(trainer.run.last)
     for row in state["rows"]:
-        del row["seconds"], row["images_per_s"]
-    del state["part"]["seconds"]
+        del row["seconds"], row["images_per_s"], row["waited"]
+    del state["part"]["seconds"], state["part"]["waited"]
     return arrays, state
 
 
@@ -52,6 +53,15 @@ def copied(small, finished, tmp_path):
     """A finished run to play with, and the last line of its result."""
     run = RunFolder(shutil.copytree(finished[0].run.folder, tmp_path / "copy"))
     return run, finished[1].line
+
+
+def test_what_a_run_waits_for_its_images_is_part_of_its_seconds(small, tmp_path, monkeypatch):
+    trainer = new_run(dataclasses.replace(small, epochs=1, workers=0), tmp_path / "run", quiet=True)
+    load = trainer.loader.load
+    monkeypatch.setattr(trainer.loader, "load", lambda *which: time.sleep(0.02) or load(*which))
+    (row,) = trainer.fit().rows
+    assert 0.1 <= row["waited"] < row["seconds"]  # five batches
+    assert float(trainer.run.read_metrics()[0]["waited"]) == pytest.approx(row["waited"], rel=1e-5)
 
 
 @pytest.mark.parametrize("at", [1, 3, 5, 7, 10], ids=lambda at: f"step{at}")

@@ -178,6 +178,7 @@ def test_headline_confusion_and_classes():
     counts = re.findall(r'<td class="(right|wrong)[^>]*>(\d+)</td>', page.render(story(("cat", "dog", "owl"))))
     assert sum(int(n) for _, n in counts) == 300 and sum(int(n) for kind, n in counts if kind == "wrong") == 42
     assert "<made> of & sand" in text and "too sure" in text
+    assert re.search(r"waiting for data\s*20\.0 % of it", text)
 
 
 def test_a_hundred_classes_and_noise_stay_small():

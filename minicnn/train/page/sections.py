@@ -161,6 +161,7 @@ def settings(story: Story) -> str:
     facts = dict(story.facts)
     if seconds:
         facts |= {"time an epoch": f"{statistics.median(seconds):.3g} s (median)"}
+        facts |= {"waiting for data": f"{100 * sum(column(story, 'waited')) / sum(seconds):.1f} % of it"}
     folded = f"<details><summary>{len(others)} more, as by default</summary>{_facts(others)}</details>"
     return columns(section("Configuration", _facts(chosen) + folded) + section("Ran with", _facts(facts.items())))
 
