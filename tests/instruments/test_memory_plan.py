@@ -62,7 +62,7 @@ class Blocks(nn.Module):
         pytest.param("densenet121", 1, marks=pytest.mark.slow),
         pytest.param("mobilenet_v1_0.25_128", 8, marks=pytest.mark.slow),
         pytest.param("efficientnet_b0", 2, marks=pytest.mark.slow),
-        pytest.param("shufflenet_v1_g3", 2, marks=pytest.mark.slow),
+        pytest.param("shufflenet_v1_g3_1.0x", 2, marks=pytest.mark.slow),
     ],
 )
 def test_the_prediction_is_within_three_per_cent(name, batch):
