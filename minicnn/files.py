@@ -20,7 +20,7 @@ TEMPORARY = re.compile(r"\..+\.\d+\.tmp")
 def write_atomically(path: Path, pieces: Iterable[Any], keep: Path | None = None) -> None:
     """Write the buffers ``pieces`` to ``path``; what was there before goes to ``keep``, if that is named.
 
-    **Raises** OSError, with the old file at ``path`` or ``keep``, and no temporary file left.
+    **Raises** OSError naming ``path``, with the old file at ``path`` or ``keep``, and no temporary file left.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -29,9 +29,11 @@ def write_atomically(path: Path, pieces: Iterable[Any], keep: Path | None = None
             os.replace(path, keep)  # noqa: PTH105  (same call as below: atomic, overwrites on Windows)
         os.replace(temporary, path)  # noqa: PTH105
         _sync_folder(path.parent)
-    except BaseException:
+    except BaseException as error:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            error.filename = str(path)  # nobody knows the temporary one
         raise
 
 

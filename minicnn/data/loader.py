@@ -54,6 +54,11 @@ class DataLoader:
         prefetch: int = 2,
         mix: Mix | None = None,
     ) -> None:
+        if not isinstance(dataset, Dataset):
+            raise DataError(
+                f"DataLoader: dataset is a {type(dataset).__name__}, expected a Dataset; fix: "
+                "minicnn.data.load(name), or minicnn.data.ArrayDataset(images, labels, classes)"
+            )
         _at_least("batch_size", batch_size, 1)
         _at_least("seed", seed, 0)
         _at_least("workers", workers, 0)

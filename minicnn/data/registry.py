@@ -40,6 +40,8 @@ def load(name: str | Path, split: str = "train", **options: Any) -> Dataset:
     A path, e.g. ``load("./pets", size=224)``, is a folder of pictures (`ImageFolder`); a registered name comes first.
     **Raises** DataError for an unknown name, split or option, and for a folder that is none.
     """
+    if not isinstance(name, (str, Path)):
+        raise DataError(f"data.load: name is a {type(name).__name__}, expected one of {', '.join(names())}, or a path")
     if is_path(name):
         path = Path(name).expanduser()
         if not path.is_dir():

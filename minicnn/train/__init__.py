@@ -40,7 +40,12 @@ Make = Callable[[TrainArgs, RunFolder, bool], Trainer]
 
 
 def train(args: TrainArgs | None = None, out: str | Path | None = None, quiet: bool = False) -> Result:
-    """Train a registered model on a dataset and write the run folder ``out`` (by default a new one under ``runs/``)."""
+    """Train a registered model on a dataset and write the run folder ``out`` (by default a new one under ``runs/``).
+
+    **Raises** ArgumentError for what are no options; `Trainer.fit` says what else.
+    """
+    if not isinstance(args, (TrainArgs, type(None))):
+        raise ArgumentError(f'train: args is a {type(args).__name__}, expected TrainArgs(model="lenet5", epochs=3)')
     return new_run(args or TrainArgs(), out, quiet).fit()
 
 

@@ -219,6 +219,8 @@ def test_two_threads_share_a_loader() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: data.DataLoader(cast(data.Dataset, "digits")), r"dataset is a str, expected a Dataset; fix: .*load\("),
+        (lambda: data.load(cast(str, None)), "data.load: name is a NoneType, expected one of cifar10, .*, or a path"),
         (lambda: data.DataLoader(Counting(), 0), "batch_size must be an integer of at least 1, got 0"),
         (lambda: data.DataLoader(Counting(), cast(int, 2.5)), "batch_size must be an integer of at least 1, got 2.5"),
         (lambda: data.DataLoader(Counting(), workers=-1), "workers must be an integer of at least 0, got -1"),

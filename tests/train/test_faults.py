@@ -105,13 +105,14 @@ def test_every_call_may_fail(tmp_path, name):
             try:
                 with pytest.raises(
                     CheckpointError, match=rf"{name}.safetensors: cannot be written .{os.strerror(code)}"
-                ):
+                ) as failed:
                     save(path, before + 1)
             finally:
                 patch.undo()
             assert calls.count >= at
             assert newest(path) in (before, before + 1), (code, at)
             assert not [file for file in tmp_path.iterdir() if files.is_temporary(file)], (code, at)
+            assert failed.value.__cause__.filename == str(path)
             save(path, before + 2)
             assert newest(path) == before + 2
 

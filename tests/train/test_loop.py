@@ -55,6 +55,11 @@ def copied(small, finished, tmp_path):
     return run, finished[1].line
 
 
+def test_options_of_another_kind_are_refused():
+    with pytest.raises(ArgumentError, match=r"train: args is a str, expected TrainArgs\(model="):
+        train("lenet5")
+
+
 def test_what_a_run_waits_for_its_images_is_part_of_its_seconds(small, tmp_path, monkeypatch):
     trainer = new_run(dataclasses.replace(small, epochs=1, workers=0), tmp_path / "run", quiet=True)
     load = trainer.loader.load
