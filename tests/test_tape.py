@@ -225,7 +225,11 @@ def test_a_hook_cannot_change_shape_or_dtype(of, made):
     ("length", "step"),
     [
         (3_000, lambda y: y + 1),
-        (100_000, lambda y: minicnn.record("step", y.data, (y,), lambda gy, needs: (gy,))),
+        pytest.param(
+            100_000,
+            lambda y: minicnn.record("step", y.data, (y,), lambda gy, needs: (gy,)),
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["3000", "100000"],
 )

@@ -240,7 +240,7 @@ def test_what_is_bound_by_memory_has_the_time_of_copying_its_bytes(tmp_path, mon
 
 
 @pytest.mark.parametrize(
-    "dtype", ["float32", "float16", *(pytest.param(d, marks=pytest.mark.slow) for d in ("float64", "bfloat16", "tf32"))]
+    "dtype", ["float32", *(pytest.param(d, marks=pytest.mark.slow) for d in ("float64", "float16", "bfloat16", "tf32"))]
 )
 def test_the_gpu_path_runs_on_the_emulator(tmp_path, capsys, monkeypatch, dtype):
     path = tmp_path / "figures.json"

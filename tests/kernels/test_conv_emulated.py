@@ -147,6 +147,7 @@ def test_no_way_of_running_changes_a_plan(gpu, plan, geometries, seed, order, **
         check(gpu, plan, geometries, seed, "float64", shortest=options["longest"], **options)
 
 
+@pytest.mark.slow  # of the plan that "auto" takes, tests/kernels/test_kernel_table.py proves it
 @every_plan
 @settings(few, max_examples=5)
 @given(geometries=geometries(), seed=seeds, workspace_bytes=st.sampled_from(WORKSPACES))

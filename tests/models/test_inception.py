@@ -242,7 +242,14 @@ def check_that_everything_learns(module, output):
     assert not [path for path, grad in grads.items() if not np.abs(grad).max() > 0]
 
 
-@pytest.mark.parametrize(("name", "size"), [("bn_inception", 64), ("inception_v3", 80), ("inception_resnet_v1", 80)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("bn_inception", 64),
+        pytest.param("inception_v3", 80, marks=pytest.mark.slow),
+        pytest.param("inception_resnet_v1", 80, marks=pytest.mark.slow),
+    ],
+)
 def test_every_parameter_learns(name, size):
     net = models.create(name, num_classes=3, generator=Generator(0))
     check_that_everything_learns(net, net(image(3, size, np.float32)))

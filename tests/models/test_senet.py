@@ -158,7 +158,7 @@ SMALL = {
 }
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n == "senet154")) for n in SMALL])
 def test_every_parameter_learns(name):
     """Where no unit of a gate is alive, nothing before it learns; 4 images and wide gates leave some alive."""
     net = SMALL[name]()
