@@ -100,5 +100,6 @@ def _panels(found: Any, steps: range, strides: dict[str, int]) -> list[Any]:
         )
         for stage, rows in found.stages.items()
     ]  # fmt: skip
-    told = f"the answer: {len(set(found.classes))} classes in {len(steps)} shifts"
+    classes = len(set(found.classes))
+    told = f"the answer: {'one class' if classes == 1 else f'{classes} classes'} in {len(steps)} shifts"
     return [*panels, Curves(told, below, left, steps, {"": [100 * value for value in found.answer]})]

@@ -1,7 +1,7 @@
 """Pictures of pictures, as PNG files: figures without a display, and nothing but matplotlib. Curves: ``plots.py``."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,6 +51,27 @@ def visible(picture: Any) -> np.ndarray:
 def signed(values: Any) -> np.ndarray:
     """Signed values (C, H, W) as (H, W, 3) in 0..1: 0 is grey, the largest of either sign black or white."""
     return visible(np.concatenate([values, -np.asarray(values)], axis=2))[:, : values.shape[2]]
+
+
+def windows(pictures: Sequence[np.ndarray]) -> list[tuple[slice, slice]]:
+    """Where the pictures (C, H, W) are not 0: rows and columns of squares round it, all as large as the largest."""
+    present = [np.abs(values).max(0) > 1e-3 * np.abs(values).max() for values in pictures]
+    ends = [(_ends(where.any(1)), _ends(where.any(0))) for where in present]
+    side = max(last - first for both in ends for first, last in both)
+    h, w = present[0].shape
+    return [(_around(rows, side, h), _around(columns, side, w)) for rows, columns in ends]
+
+
+def _ends(line: np.ndarray) -> tuple[int, int]:
+    """The first place that is set, and the one after the last."""
+    places = np.flatnonzero(line)
+    return (int(places[0]), int(places[-1]) + 1) if len(places) else (0, 0)
+
+
+def _around(ends: tuple[int, int], side: int, most: int) -> slice:
+    side = min(max(side, 8), most)
+    first = min(max((sum(ends) - side) // 2, 0), most - side)
+    return slice(first, first + side)
 
 
 def draw_grid(pictures: Mapping[str, Any], columns: int = 4, side: float = 2.4, title: str = "") -> bytes:

@@ -45,8 +45,8 @@ FILTERS = (
     "scale of its own. Trained ones show edges, blobs and colours, untrained ones noise."
 )
 UNITS = (
-    "For each stage the six maps that answer most, each sent back to the pixels from its strongest place alone by a "
-    "deconvnet (grey is 0). The deeper the stage, the more of the picture one value comes from."
+    "For each stage the three maps that answer most: the part of the picture that the strongest place sees, and that "
+    "value sent back to the pixels by a deconvnet (grey is 0). The deeper the stage, the larger the part."
 )
 MAPS = (
     "{which} maps of {size} at {path}; black is the least and white the most of each by itself. A map of one shade "
@@ -155,12 +155,15 @@ def _filters(model: Any) -> list[View]:
 
 def _units(model: Any, image: Any) -> list[View]:
     shown: dict[str, np.ndarray] = {}
+    picture = drawing.visible(image)
     for stage, path in dict(getattr(model, "stage_paths", {})).items():
         try:
-            units = maps.strongest_units(model, image, path)
+            units = maps.strongest_units(model, image, path, 3)
         except (ArgumentError, ShapeError):  # no ReLU layers; no places
             continue
-        shown |= {f"{stage}, map {unit.channel}": drawing.signed(unit.pixels) for unit in units}
+        for unit, (rows, columns) in zip(units, drawing.windows([unit.pixels for unit in units]), strict=True):
+            shown[f"{stage}, map {unit.channel}"] = picture[rows, columns]
+            shown[f"sent back: {stage}, {unit.channel}"] = drawing.signed(unit.pixels[:, rows, columns])
     if not shown:
         return []
     return [View("units", "What the strongest maps react to", UNITS, drawing.draw_grid(shown, 6, 1.7))]
