@@ -20,8 +20,7 @@ def command(run: Path, as_json: bool) -> None:
 
     folder = RunFolder.open(run)
     story = page.of_folder(run)
-    with folder.writing(folder.report):
-        page.write(folder.report, story)
+    page.write(folder.report, story)
     if as_json:
         accuracy = None if story.test is None else story.test.accuracy
         print_json({"page": str(folder.report), "epochs": len(story.rows), "test_accuracy": accuracy})

@@ -12,7 +12,7 @@ from minicnn.cli.output import json_option, print_json, print_table
 @click.argument("model")
 @click.option("--input", "shape", help="Shape of one input, as 3x224x224; default: what the model was published for.")
 @click.option("--batch", type=click.IntRange(1), default=1, help="Inputs a batch; MACs and bytes grow with it.")
-@click.option("--classes", type=int, help="Number of classes; default: as published.")
+@click.option("--classes", type=click.IntRange(1), help="Number of classes; default: as published.")
 @click.option("--csv", "as_csv", is_flag=True, help="Print the layers as CSV.")
 @json_option
 def command(model: str, shape: str | None, batch: int, classes: int | None, as_csv: bool, as_json: bool) -> None:
@@ -33,7 +33,7 @@ def command(model: str, shape: str | None, batch: int, classes: int | None, as_c
         print_json(result.to_dict() | ({} if error is None else {"error": str(error.__cause__), "path": error.path}))
     elif as_csv:
         click.echo(result.to_csv(), nl=False)
-    else:
+    elif result.rows:
         _print(result, finished=error is None)
     if error is not None:
         expected = "x".join(map(str, info.input_shape))

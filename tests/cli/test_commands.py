@@ -66,6 +66,11 @@ def test_summary(minicnn):
     for arguments, message in (
         (("lenet6",), "nearest: lenet5"),
         (("lenet5", "--input", "32"), "'32' is not a shape like 3x224x224"),
+        (
+            ("lenet5", "--input", "1x2x2"),
+            "lenet5 fails in conv1 on this input: conv1: conv2d: the window spans 5 pixels",
+        ),
+        (("lenet5", "--classes", "0"), "Invalid value for '--classes': 0 is not in the range x>=1"),
     ):
         done = minicnn("summary", *arguments)
         assert done.code == 2 and message in done.err and done.out == ""
