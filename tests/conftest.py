@@ -1,13 +1,16 @@
 """Settings of the whole suite: threads, processes, hypothesis, and what a skip means."""
 
+import faulthandler
 import gc
 import os
 import sys
+import time
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from _pytest.faulthandler import fault_handler_stderr_fd_key
 from _pytest.runner import runtestprotocol
 from hypothesis import HealthCheck, settings
 
@@ -21,6 +24,9 @@ for _variable in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THR
 os.environ.setdefault("MPLBACKEND", "Agg")
 # Also where PYTHONDONTWRITEBYTECODE is set: each process would rewrite the asserts of all tests anew, five seconds.
 sys.dont_write_bytecode = False
+
+HANGING = 300  # seconds in one test after which all stacks are shown, half a minute more or less
+_watched_from = -float(HANGING)
 
 settings.register_profile(
     "minicnn",
@@ -63,8 +69,23 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(50_000, 20, 20)
 
 
+def _watch(config: pytest.Config) -> None:
+    """pytest's own ``faulthandler_timeout`` starts a thread for each test, and waits for its end."""
+    global _watched_from
+    stderr = config.stash.get(fault_handler_stderr_fd_key, None)
+    if stderr is not None and time.monotonic() - _watched_from > HANGING / 10:
+        _watched_from = time.monotonic()
+        faulthandler.dump_traceback_later(HANGING, file=stderr)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_unconfigure() -> None:
+    faulthandler.cancel_dump_traceback_later()
+
+
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """A process beside the first tells it of a test in one message, not five: of ten thousand tests, ten seconds."""
+    _watch(item.config)
     if not hasattr(item.config, "workerinput") or item.config.getoption("durations") is not None:
         return None  # as pytest does it: durations are those of setup and teardown too
     for report in runtestprotocol(item, nextitem=nextitem, log=False):
