@@ -143,10 +143,11 @@ def overlaid(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
     return np.asarray((1 - share) * grey + share * warm)
 
 
-def draw_outlines(picture: np.ndarray, outlines: Mapping[str, np.ndarray]) -> bytes:
-    """Quadrilaterals (4, (x, y)) in pixels over a picture (H, W, 3), which keeps a margin for what lies outside."""
-    made = figure(4.5, 4.8)
-    axis = made.subplots()
+def draw_outlines(picture: np.ndarray, outlines: Mapping[str, np.ndarray], outputs: Mapping[str, Any]) -> bytes:
+    """Quadrilaterals (4, (x, y)) in pixels over a picture (H, W, 3), which keeps a margin for what lies outside; beside
+    it ``outputs`` (h, w, 3), what was read through them."""
+    made = figure(4.4 * (1 + len(outputs)), 5.2)
+    axis, *others = made.subplots(1, 1 + len(outputs), squeeze=False)[0]
     axis.imshow(picture, interpolation="nearest")
     h, w = picture.shape[:2]
     for colour, (name, corners) in zip((ORANGE, SKY, YELLOW) * len(outlines), outlines.items(), strict=False):
@@ -157,8 +158,12 @@ def draw_outlines(picture: np.ndarray, outlines: Mapping[str, np.ndarray]) -> by
     low, high = every.min(0) - 0.05 * w, every.max(0) + 0.05 * w
     axis.set(xlim=(low[0], high[0]), ylim=(high[1], low[1]))
     axis.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.02))
-    axis.set_title("what the transformer reads; the dot is its top left", loc="left", fontsize=10, color=INK)
+    axis.set_title("what is read; the dot is its top left", loc="left", fontsize=10, color=INK)
     axis.set_axis_off()
+    for other, (name, values) in zip(others, outputs.items(), strict=True):
+        other.imshow(values, interpolation="nearest")
+        other.set_title(f"what {name} puts out", loc="left", fontsize=10, color=INK)
+        other.set_axis_off()
     return png(made)
 
 

@@ -201,6 +201,14 @@ def quadrilaterals(model: Any, images: Any) -> dict[str, np.ndarray]:
     return found
 
 
+def transformed(model: Any, images: Any) -> dict[str, np.ndarray]:
+    """What each spatial transformer puts out, (N, C, H, W), by path."""
+    paths = [path for path, module in model.named_modules() if isinstance(module, nn.SpatialTransformer)]
+    with looking(model), no_grad():
+        _, found = outputs_at(model, paths, Tensor(np.asarray(images)))
+    return {path: y.numpy() for path, y in found.items()}
+
+
 def _corners(theta: np.ndarray, size: tuple[int, int], align_corners: bool) -> np.ndarray:
     """(N, 2, 3) to (N, 4, 2): -1 and 1 are the middles of the outer pixels, or (not ``align_corners``) their rims."""
     ends = np.array([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], float)

@@ -63,6 +63,19 @@ def test_pictures_have_the_size_that_the_page_reserves():
     assert view.size == (900, 7) and 'class="wide" width="900" height="7"' in page("t", [view])
 
 
+def test_heat_lies_over_the_picture_that_the_maps_saw(monkeypatch):
+    """Behind a spatial transformer that is what it puts out; behind two there is none."""
+    bases = []
+    monkeypatch.setattr(drawing, "overlaid", lambda picture, heat: bases.append(picture) or picture)
+    net = models.create("stn_mnist_tutorial")
+    net.transformer.localisation.fc2.bias.copy_(np.array([0, -1, 0, 1, 0, 0], np.float32))  # a quarter of a turn
+    image = np.random.default_rng(3).standard_normal((1, 28, 28)).astype(np.float32)
+    found = {view.name: view for view in views(net, image)}
+    turned = drawing.visible(np.rot90(image, -1, (1, 2)))
+    assert min(np.abs(bases[0] - other).max() for other in (turned, turned[::-1, ::-1])) < 1e-5
+    assert {"where", "transformer"} <= set(found)
+
+
 def test_what_a_network_has_not_is_left_out():
     image = np.random.default_rng(2).standard_normal((1, 28, 28)).astype(np.float32)
     found = [view.name for view in views(models.create("highway_fc10_mnist"), image)]

@@ -39,7 +39,10 @@ NO_POOLS = (
     " This network has no max pools, whose switches are all that a deconvnet knows of the picture: it draws the same "
     "for every picture."
 )
-TRANSFORMER = "Each transformer stretches what it frames over its whole output; the dot becomes the top left corner."
+TRANSFORMER = (
+    "Left the picture and what is read of it: each transformer stretches what it frames over its whole output, which "
+    "stands beside it; the dot becomes the top left corner."
+)
 FILTERS = (
     "{count} filters of {size}, {kind}: mid-grey is a weight of 0, bright is positive, dark negative; each is on a "
     "scale of its own. Trained ones show edges, blobs and colours, untrained ones noise."
@@ -108,8 +111,11 @@ def _names(shares: np.ndarray, classes: Sequence[str] | None) -> Sequence[str]:
 
 
 def _heat(model: Any, batch: np.ndarray, k: int, told: str) -> list[View]:
-    picture = drawing.visible(batch[0])
-    shown = {"picture": picture}
+    moved = list(maps.transformed(model, batch).values())
+    if len(moved) > 1 or any(y.shape[1] != batch.shape[1] for y in moved):
+        return []  # the last maps lie over no picture that there is
+    picture = drawing.visible((moved or [batch])[0][0])
+    shown = {"picture, transformed" if moved else "picture": picture}
     for name, make in (("Grad-CAM", maps.grad_cam), ("CAM", maps.cam)):
         try:
             heat = make(model, batch, [k])[0]
@@ -138,7 +144,9 @@ def _transformers(model: Any, batch: np.ndarray) -> list[View]:
     outlines = {path: corners[0] for path, corners in maps.quadrilaterals(model, batch).items()}
     if not outlines:
         return []
-    drawn = drawing.draw_outlines(drawing.visible(batch[0]), outlines)
+    outputs = {path: y[0] for path, y in maps.transformed(model, batch).items() if y.shape[1] == batch.shape[1]}
+    seen = {path: drawing.visible(y) for path, y in outputs.items()}
+    drawn = drawing.draw_outlines(drawing.visible(batch[0]), outlines, seen)
     return [View("transformer", "What spatial transformers read", TRANSFORMER, drawn)]
 
 
