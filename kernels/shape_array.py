@@ -111,9 +111,12 @@ class ShapeArray(NDArrayOperatorsMixin):
         return as_strided(np.zeros((), self.dtype), self.shape, self.strides)
 
     def _seen_as(self, layout: np.ndarray) -> "ShapeArray":
-        """A view of the same memory."""
+        return self._view(layout.shape, layout.strides)
+
+    def _view(self, shape: Shape, strides: Shape | None) -> "ShapeArray":
+        """A view of the same memory; without ``strides`` contiguous."""
         view = object.__new__(ShapeArray)
-        view.shape, view.dtype, view._strides = layout.shape, self.dtype, layout.strides
+        view.shape, view.dtype, view._strides = shape, self.dtype, strides
         view.base = self if self.base is None else self.base
         return view
 
@@ -148,6 +151,8 @@ class ShapeArray(NDArrayOperatorsMixin):
             wanted = tuple(free if length == -1 else length for length in wanted)
         if math.prod(wanted) != self.size:
             raise ValueError(f"cannot reshape array of size {self.size} into shape {wanted}")
+        if self._strides is None:  # contiguous, so NumPy need not be asked, which takes ten times as long
+            return self._view(tuple(map(int, wanted)), None)
         layout = self._layout()
         try:
             return self._seen_as(np.reshape(layout, wanted, copy=False))
