@@ -86,10 +86,10 @@ def pytest_unconfigure() -> None:
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
     """A process beside the first tells it of a test in one message, not five: of ten thousand tests, ten seconds."""
     _watch(item.config)
-    if not hasattr(item.config, "workerinput") or item.config.getoption("durations") is not None:
-        return None  # as pytest does it: durations are those of setup and teardown too
+    if not hasattr(item.config, "workerinput"):
+        return None
     for report in runtestprotocol(item, nextitem=nextitem, log=False):
-        if report.when == "call" or not report.passed:
+        if report.when == "call" or not report.passed or report.duration > 0.05:  # which --durations may list
             item.ihook.pytest_runtest_logreport(report=report)
     return True
 
