@@ -132,10 +132,10 @@ class RankTrainer(Trainer):
 
     # ---- what rank 0 does for all
 
-    def _introduce(self, report: Reporter) -> None:
-        super()._introduce(report)
+    def _introduction(self) -> Iterator[str]:
+        yield from super()._introduction()
         shared = ", batch norm over all" if self.args.sync_bn else ""
-        report.say(f"ranks   {self.ranks.size}, threads each: {get_num_threads()}{shared}")
+        yield f"ranks   {self.ranks.size}, threads each: {get_num_threads()}{shared}"
 
     def save(self, path: Path) -> None:
         if self.ranks.rank == 0:

@@ -145,7 +145,7 @@ class Trainer:
             quiet_numpy,
             self._observed() as watching,
         ):
-            for line in introduction(self):
+            for line in self._introduction():
                 report.say(line)
             while self.epoch < self.args.epochs:
                 row = self._train_epoch(report, stop)
@@ -169,6 +169,9 @@ class Trainer:
                 stack.callback(observer.close)
                 observer.started(self)
             yield self.observers
+
+    def _introduction(self) -> Iterator[str]:
+        return introduction(self)
 
     def _train_epoch(self, report: Reporter, stop: StopRequest) -> dict[str, float]:
         """The rest of the running epoch; returns its metrics."""

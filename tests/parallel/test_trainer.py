@@ -56,3 +56,13 @@ def test_evaluations_of_parts_are_joined_in_their_order():
 def test_ranks_compute_in_float32():
     with pytest.raises(ArgumentError, match=r"precision='float16' with 2 ranks, .* fix: --precision float32"):
         RankTrainer(SimpleNamespace(size=2, rank=0), TrainArgs(precision="float16"), None)
+
+
+@pytest.mark.parametrize("sync_bn", [False, True])
+def test_ranks_introduce_themselves_last(monkeypatch, sync_bn):
+    monkeypatch.setattr("minicnn.train.loop.introduction", lambda trainer: iter(["model   lenet5"]))
+    trainer = object.__new__(RankTrainer)
+    trainer.ranks, trainer.args = SimpleNamespace(size=3), TrainArgs(sync_bn=sync_bn)
+    first, last = trainer._introduction()
+    assert first == "model   lenet5" and last.startswith("ranks   3, threads each: ")
+    assert last.endswith(", batch norm over all") == sync_bn

@@ -206,7 +206,8 @@ def test_a_folder_deleted_under_a_running_job_is_named(tiny, tmp_path, monkeypat
 
 FILL = """
 import os, pathlib, sys
-from minicnn.train import TrainArgs, files, new_run
+from minicnn import files
+from minicnn.train import TrainArgs, new_run
 room = [int(sys.argv[2])]
 def write(handle, data, write=os.write):
     if len(data) > room[0]:
