@@ -32,11 +32,13 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
         all(isinstance(row[k], (int, float)) or row[k] in ("", None) for row in rows) for k in range(len(columns))
     ]
     shown = len(columns) if screen.width == PIPE else _fitting([columns, *lines], numeric, screen.width)
-    table = Table(title=title or None, box=SIMPLE_HEAD, title_justify="left", pad_edge=False, show_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for name, is_number in zip(columns[:shown], numeric[:shown], strict=True):
         table.add_column(name, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
     for number, line in enumerate(lines, 1):
         table.add_row(*line[:shown], end_section=footer and number == len(rows) - 1)
+    if title:
+        screen.print(title, style="italic")  # not the table's own, which is folded to its width
     screen.print(table)
     if shown < len(columns):
         missing = ", ".join(columns[shown:])
