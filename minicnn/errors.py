@@ -8,12 +8,21 @@ from minicnn.context import layer_path
 
 
 class MinicnnError(Exception):
-    """Base of all deliberate errors; puts the path of the running layer in front of the message."""
+    """Base of all deliberate errors; puts the path of the running layer in front of the message.
+
+    Messages quote files that anybody may have made: what would steer a terminal is shown as an escape (``\\x1b``).
+    """
 
     def __init__(self, message: str) -> None:
         self.layer = layer_path()
         # not super(): one class is also CuPy's, whose own __init__ takes other arguments
-        Exception.__init__(self, f"{self.layer}: {message}" if self.layer else message)
+        Exception.__init__(self, _visible(f"{self.layer}: {message}" if self.layer else message))
+
+
+def _visible(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
 
 
 class ShapeError(MinicnnError, ValueError):
