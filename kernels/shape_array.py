@@ -16,6 +16,8 @@ from numpy.lib.stride_tricks import as_strided
 
 Shape = tuple[int, ...]
 
+_IN_ORDER = np.zeros((2, 2)).flags  # of an array in C order: asking NumPy about each takes ten times as long
+
 
 class Ledger(Protocol):
     """Who is told of memory that shapes would take, and give back."""
@@ -100,7 +102,7 @@ class ShapeArray(NDArrayOperatorsMixin):
 
     @property
     def flags(self) -> Any:
-        return self._layout().flags
+        return _IN_ORDER if self._strides is None else self._layout().flags
 
     def _stand_in(self) -> np.ndarray:
         """An array of the same shape, every element of which is one zero: NumPy may read it."""
@@ -133,7 +135,7 @@ class ShapeArray(NDArrayOperatorsMixin):
         np.broadcast_shapes(target, np.shape(value) if not isinstance(value, ShapeArray) else value.shape)
 
     def astype(self, dtype: Any, copy: bool = True) -> "ShapeArray":
-        return ShapeArray(self.shape, dtype)
+        return self if not copy and self.dtype == dtype else ShapeArray(self.shape, dtype)
 
     def copy(self, order: str = "C") -> "ShapeArray":
         return ShapeArray(self.shape, self.dtype)
@@ -151,7 +153,7 @@ class ShapeArray(NDArrayOperatorsMixin):
             wanted = tuple(free if length == -1 else length for length in wanted)
         if math.prod(wanted) != self.size:
             raise ValueError(f"cannot reshape array of size {self.size} into shape {wanted}")
-        if self._strides is None:  # contiguous, so NumPy need not be asked, which takes ten times as long
+        if self._strides is None:
             return self._view(tuple(map(int, wanted)), None)
         layout = self._layout()
         try:

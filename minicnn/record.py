@@ -62,7 +62,7 @@ def _ready(optional: tuple[str, ...], arguments: dict[str, Any]) -> tuple[Any, .
             kind, dtype = type(array), array.dtype
         if type(array) is not kind or array.dtype is not dtype:
             return None
-        if kind is np.ndarray and not array.flags.c_contiguous:
+        if not array.flags.c_contiguous:
             return None
         arrays.append(array)
     known = kind is ShapeArray or (kind is np.ndarray and not is_abstract_mode())

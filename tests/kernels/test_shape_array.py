@@ -3,9 +3,11 @@
 import numpy as np
 import pytest
 
+from minicnn import Tensor
 from minicnn.kernels.pool import adaptive_bins, window_bins
 from minicnn.kernels.shape_array import ShapeArray
 from minicnn.kernels.window import Window2d
+from minicnn.record import unwrap
 
 VIEWS = [
     lambda x: x.reshape(3, -1),
@@ -31,6 +33,19 @@ def test_a_view_knows_its_base(made, shared):
 def test_a_view_lies_in_memory_as_numpys_does(view):
     shape, array = view(ShapeArray((2, 4, 3), "float32")), view(np.zeros((2, 4, 3), np.float32))
     assert shape.strides == array.strides and shape.flags.c_contiguous == array.flags.c_contiguous
+
+
+def test_what_is_read_out_of_order_is_copied_first():
+    """As NumPy's arrays are: a plan of memory counts the copy."""
+    for x in (ShapeArray((2, 3), "float32").T, np.zeros((2, 3), np.float32).T):
+        (ready,) = unwrap("relu", x=Tensor(x))
+        assert ready.flags.c_contiguous and ready.base is None and ready.shape == (3, 2)
+
+
+def test_a_dtype_that_is_there_needs_no_copy():
+    x = ShapeArray((2, 3), "float32")
+    assert x.astype("float32", copy=False) is x and x.astype("float64", copy=False).dtype == np.float64
+    assert x.astype("float32") is not x
 
 
 def test_elements_are_views_too():
