@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from minicnn.cli.look_linear import kernels, matrix, shifts
-from minicnn.cli.look_parts import opened, out_option, put, report, seed_option, weights_option
-from minicnn.cli.look_residual import blocks, gradients
+from minicnn.cli.look.linear import kernels, matrix, shifts
+from minicnn.cli.look.parts import opened, out_option, put, report, seed_option, weights_option
+from minicnn.cli.look.residual import blocks, gradients
 from minicnn.cli.output import json_option
 from minicnn.cli.predict import read_image
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
-from minicnn.cli.look_parts import opened, out_option, put, report, seed_option, weights_option
+from minicnn.cli.look.parts import opened, out_option, put, report, seed_option, weights_option
 from minicnn.cli.output import json_option, print_table
 from minicnn.cli.runs import dataset_for, load_run
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from minicnn.cli.look_parts import opened, out_option, put, report, weights_option
+from minicnn.cli.look.parts import opened, out_option, put, report, weights_option
 from minicnn.cli.output import json_option, print_table
 from minicnn.cli.predict import read_image
 
