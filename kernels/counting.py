@@ -1,8 +1,10 @@
 """Multiply-adds, counted where they happen: a gate reports them, whoever listens adds them up."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
+
+from minicnn.context import bound
 
 Listener = Callable[[str, int], None]
 
@@ -16,11 +18,6 @@ def count_macs(op: str, macs: int) -> None:
         listener(op, macs)
 
 
-@contextmanager
-def listening(listener: Listener) -> Iterator[None]:
+def listening(listener: Listener) -> AbstractContextManager[None]:
     """Send every reported count inside the block to ``listener(op, macs)``; also from functional calls."""
-    token = _listener.set(listener)
-    try:
-        yield
-    finally:
-        _listener.reset(token)
+    return bound(_listener, listener)

@@ -5,14 +5,16 @@ arrays computes with shapes unchanged, and no operation needs a second shape fun
 """
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 from numpy.lib.stride_tricks import as_strided
+
+from minicnn.context import bound
 
 Shape = tuple[int, ...]
 
@@ -29,17 +31,12 @@ class Ledger(Protocol):
         """It is gone."""
 
 
-_ledger: ContextVar[Ledger | None] = ContextVar("ledger", default=None)
+_ledger: ContextVar[Ledger | None] = ContextVar("minicnn_ledger", default=None)
 
 
-@contextmanager
-def told_to(ledger: Ledger) -> Iterator[None]:
+def told_to(ledger: Ledger) -> AbstractContextManager[None]:
     """Inside the block, ``ledger`` hears of every array that begins or ends."""
-    token = _ledger.set(ledger)
-    try:
-        yield
-    finally:
-        _ledger.reset(token)
+    return bound(_ledger, ledger)
 
 
 class ShapeArray(NDArrayOperatorsMixin):

@@ -5,9 +5,11 @@ All are ``ContextVar`` s: a new thread starts with the defaults, and no mode lea
 
 import itertools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 _grad_enabled: ContextVar[bool] = ContextVar("minicnn_grad_enabled", default=True)
 _abstract: ContextVar[bool] = ContextVar("minicnn_abstract", default=False)
@@ -15,19 +17,24 @@ _recomputing: ContextVar[bool] = ContextVar("minicnn_recomputing", default=False
 _layers: ContextVar[tuple[Any, ...]] = ContextVar("minicnn_layers", default=())
 
 
+@contextmanager
+def bound(variable: ContextVar[T], value: T) -> Iterator[None]:
+    """Inside the block ``variable`` has ``value``, and afterwards what it had before."""
+    token = variable.set(value)
+    try:
+        yield
+    finally:
+        variable.reset(token)
+
+
 def is_grad_enabled() -> bool:
     """Whether operations are recorded for the backward pass."""
     return _grad_enabled.get()
 
 
-@contextmanager
-def set_grad_enabled(enabled: bool) -> Iterator[None]:
+def set_grad_enabled(enabled: bool) -> AbstractContextManager[None]:
     """Record (or do not record) operations inside the block."""
-    token = _grad_enabled.set(enabled)
-    try:
-        yield
-    finally:
-        _grad_enabled.reset(token)
+    return bound(_grad_enabled, enabled)
 
 
 def no_grad() -> Any:
@@ -45,17 +52,12 @@ def is_abstract_mode() -> bool:
     return _abstract.get()
 
 
-@contextmanager
-def abstract() -> Iterator[None]:
+def abstract() -> AbstractContextManager[None]:
     """Context manager: new tensors are ``ShapeArray`` s, so a model is built and run by its shapes alone.
 
     Nothing is computed and no weight is drawn: EfficientNet-sized models take milliseconds.
     """
-    token = _abstract.set(True)
-    try:
-        yield
-    finally:
-        _abstract.reset(token)
+    return bound(_abstract, True)
 
 
 def is_recomputing() -> bool:
@@ -63,14 +65,9 @@ def is_recomputing() -> bool:
     return _recomputing.get()
 
 
-@contextmanager
-def recomputing() -> Iterator[None]:
+def recomputing() -> AbstractContextManager[None]:
     """Mark the block as the second run of a checkpointed one."""
-    token = _recomputing.set(True)
-    try:
-        yield
-    finally:
-        _recomputing.reset(token)
+    return bound(_recomputing, True)
 
 
 class running_layer:

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from minicnn.context import bound
 from minicnn.errors import ArgumentError, GradientError
 from minicnn.kernels.random.hashing import MASK64, mix64
 
@@ -135,11 +136,8 @@ def sample_offset(first: int) -> Iterator[None]:
     """
     if isinstance(first, bool) or not isinstance(first, (int, np.integer)) or first < 0:
         raise ArgumentError(f"sample_offset: first={first!r}, expected the non-negative index of the first sample")
-    token = _sample_offset.set(int(first))
-    try:
+    with bound(_sample_offset, int(first)):
         yield
-    finally:
-        _sample_offset.reset(token)
 
 
 def first_sample() -> int:
@@ -151,20 +149,13 @@ def first_sample() -> int:
 def recorded_seeds() -> Iterator[list[int]]:
     """A list that receives every seed this thread draws inside the block, from whichever generator."""
     seeds: list[int] = []
-    token = _recorders.set((*_recorders.get(), seeds))
-    try:
+    with bound(_recorders, (*_recorders.get(), seeds)):
         yield seeds
-    finally:
-        _recorders.reset(token)
 
 
 @contextmanager
 def replayed_seeds(seeds: Iterable[int]) -> Iterator[deque[int]]:
     """Inside the block this thread draws ``seeds`` again, in order, and no generator moves; yields those left."""
     left = deque(seeds)
-    tokens = _replay.set(left), _recorders.set(())
-    try:
+    with bound(_replay, left), bound(_recorders, ()):
         yield left
-    finally:
-        _replay.reset(tokens[0])
-        _recorders.reset(tokens[1])

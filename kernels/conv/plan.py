@@ -19,6 +19,7 @@ from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+from minicnn.context import bound
 from minicnn.errors import ArgumentError, DeviceError, DTypeError, MinicnnError
 from minicnn.kernels.arrays import STORAGE_DTYPES, Array, cupy, device_of, is_cupy
 from minicnn.kernels.conv import tiles
@@ -66,11 +67,8 @@ def conv_plan(plan: str) -> Iterator[None]:
     """
     if plan not in KNOBS:
         raise ArgumentError(f"conv_plan: plan={plan!r} does not exist, expected one of {', '.join(map(repr, KNOBS))}")
-    token = _knob.set(plan)
-    try:
+    with bound(_knob, plan):
         yield
-    finally:
-        _knob.reset(token)
 
 
 def current_plan() -> str:
