@@ -40,7 +40,7 @@ def _deviation(what: str, first: np.ndarray, second: np.ndarray, moved: int, edg
     if min(h, w) <= moved + 2 * edge:
         raise ShapeError(f"{what}: nothing of {h}x{w} outputs is left after a move by {moved}; fix: less shift")
     difference = np.abs(first[..., moved:, moved:] - second[..., : h - moved, : w - moved])
-    scale = max(np.abs(first).max(), np.finfo(first.dtype).tiny)
+    scale = _largest(first)
     inner = difference[..., edge : h - moved - edge, edge : w - moved - edge]
     return Deviation(float(difference.max() / scale), float(inner.max() / scale))
 
@@ -59,18 +59,15 @@ def shift_study(model: Any, scene: Any, shifts: Sequence[int]) -> Shifted:
     ``scene`` (1, C, H, W) is as much larger than the picture as the largest shift. Stages whose outputs a shift moves
     out of sight are left out.
     """
-    values, largest = np.asarray(scene), max(shifts)
-    h, w = (n - largest for n in values.shape[-2:])
+    largest = max(shifts)
     strides = {stage.name: stage.stride for stage in model.stages}
     paths = model.stage_paths
     with looking(model), no_grad():
         runs = []
-        for s in (0, *shifts):
-            picture = np.ascontiguousarray(values[..., s : s + h, s : s + w])
-            answer, found = outputs_at(model, list(paths.values()), Tensor(picture))
+        for picture in _pictures(scene, shifts):
+            answer, found = outputs_at(model, list(paths.values()), Tensor(np.ascontiguousarray(picture)))
             runs.append((answer.numpy(), {path: y.numpy() for path, y in found.items()}))
-    (logits, first), later = runs[0], runs[1:]
-    scale = max(np.abs(logits).max(), np.finfo(logits.dtype).tiny)
+    first, later = runs[0][1], runs[1:]
     stages = {}
     for stage, path in paths.items():
         y = first[path]
@@ -79,12 +76,8 @@ def shift_study(model: Any, scene: Any, shifts: Sequence[int]) -> Shifted:
             edges = [(min(y.shape[2:]) - moved) // 4 for moved in moves]
             both = zip((found[path] for _, found in later), moves, edges, strict=True)
             stages[stage] = [_deviation("shift_study", y, other, moved, edge) for other, moved, edge in both]
-    answers = [answer for answer, _ in later]
-    return Shifted(
-        stages,
-        [float(np.abs(answer - logits).max() / scale) for answer in answers],
-        [int(answer[0].argmax()) for answer in answers],
-    )
+    answers = [answer for answer, _ in runs]
+    return Shifted(stages, _apart(answers), [int(answer[0].argmax()) for answer in answers[1:]])
 
 
 def invariance(model: Any, scene: Any, shifts: Sequence[int]) -> list[float]:
@@ -92,12 +85,24 @@ def invariance(model: Any, scene: Any, shifts: Sequence[int]) -> list[float]:
 
     ``scene`` (N, C, H, W) is as much larger than the picture as the largest shift.
     """
-    largest = max(shifts)
+    return _apart([_output(model, picture) for picture in _pictures(scene, shifts)])
+
+
+def _pictures(scene: Any, shifts: Sequence[int]) -> list[np.ndarray]:
+    """The picture in the corner of a scene, and the one at each shift, as large as the largest shift leaves them."""
     values = np.asarray(scene)
-    size = [n - largest for n in values.shape[-2:]]
-    outputs = [_output(model, values[..., s : s + size[0], s : s + size[1]]) for s in (0, *shifts)]
-    scale = max(np.abs(outputs[0]).max(), np.finfo(outputs[0].dtype).tiny)
-    return [float(np.abs(output - outputs[0]).max() / scale) for output in outputs[1:]]
+    h, w = (n - max(shifts) for n in values.shape[-2:])
+    return [values[..., s : s + h, s : s + w] for s in (0, *shifts)]
+
+
+def _apart(outputs: Sequence[np.ndarray]) -> list[float]:
+    """The largest difference of each later one from the first, relative to the largest of the first."""
+    first = outputs[0]
+    return [float(np.abs(output - first).max() / _largest(first)) for output in outputs[1:]]
+
+
+def _largest(y: np.ndarray) -> Any:
+    return max(np.abs(y).max(), np.finfo(y.dtype).tiny)
 
 
 def _both(layer: Any, scene: Any, shift: int) -> tuple[np.ndarray, np.ndarray]:
