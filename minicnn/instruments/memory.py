@@ -90,10 +90,10 @@ def plan(
 
 def _step(model: Any, x: Tensor, optimizer: Any, ledger: "_Ledger") -> int:
     """A training step; what lives between its forward and its backward pass."""
-    ledger.begin({id(module): path for path, module in model.named_modules()})
+    ledger.begin()
     loss = sum((ops.sum(y) for y in tensors(model(x))), start=Tensor(ShapeArray((), np.float32)))
     between = ledger.now
-    ledger.follow(loss)
+    ledger.follow(loss, {id(module): path for path, module in model.named_modules()})
     loss.backward()
     ledger.where = "the optimiser"
     optimizer.step()
@@ -124,15 +124,14 @@ class _Ledger:
         finally:
             self._in_arena = True
 
-    def begin(self, paths: dict[int, str]) -> None:
-        """Forget the peak; ``paths`` of the layers by id."""
-        self._paths = paths
+    def begin(self) -> None:
+        """Forget the peak."""
         self.most, self.most_at, self.where = self.now, "", "the forward pass"
 
-    def follow(self, loss: Tensor) -> None:
-        """Know which operation runs while ``loss`` goes back."""
+    def follow(self, loss: Tensor, paths: dict[int, str]) -> None:
+        """Know which operation runs while ``loss`` goes back; ``paths`` of the layers by id."""
         for node in reachable([loss.node] if loss.node is not None else []):
-            path = self._paths.get(id(node.layers[-1]), "") if node.layers else ""
+            path = paths.get(id(node.layers[-1]), "") if node.layers else ""
             node.vjp = self._announced(f"backward of {path or 'model'}: {node.name}", node.vjp)
 
     def _announced(self, where: str, vjp: Any) -> Any:

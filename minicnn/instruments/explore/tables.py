@@ -37,9 +37,7 @@ class Item(NamedTuple):
     kind: str
     input_shape: Any
     output_shape: Any
-    row: (
-        SummaryRow | None
-    )  # what was counted; None for an operation, which the block around it or the next layer counts
+    row: SummaryRow | None  # what was counted; None for an operation: the block around it or the next layer counts it
     step: int | None = None  # its number in the flow
 
 
